@@ -1,0 +1,220 @@
+package ring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// attachRetry is how often Attach looks for a consumer.
+const attachRetry = 20 * time.Millisecond
+
+// Attach waits until a consumer at addr takes this producer, or ctx ends. The
+// order of streams gives their numbers. A consumer that takes streams of other
+// sizes only, or speaks another version, answers with a [RefusedError].
+//
+// addr is a ring's name, a path, unix:PATH, or fd:N for a connected socket that
+// this process inherited.
+func Attach(ctx context.Context, addr string, streams []StreamSpec, o AttachOptions) (*Producer, error) {
+	a, err := parseAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkPages(); err != nil {
+		return nil, err
+	}
+	if err := checkStreams(streams); err != nil {
+		return nil, fmt.Errorf("ring: %w", err)
+	}
+	h := hello{role: roleProducer, pid: os.Getpid(), name: o.Name, streams: append([]StreamSpec(nil), streams...)}
+	h.boot, _ = startTicks(h.pid) // 0 without /proc
+	try := attachNamed
+	if a.sock {
+		try = attachUnix
+	}
+	for {
+		p, err := try(ctx, a, h)
+		var later *tryLaterError
+		switch {
+		case err == nil:
+			return p, nil
+		case !errors.As(err, &later) || a.fd >= 0:
+			return nil, fmt.Errorf("ring: %s: %w", addr, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("ring: no consumer took the producer at %s (%w): %w", addr, err, ctx.Err())
+		case <-time.After(attachRetry):
+		}
+	}
+}
+
+// tryLaterError is a state that passes by itself.
+type tryLaterError struct{ reason string }
+
+func (e *tryLaterError) Error() string { return e.reason }
+
+func attachUnix(ctx context.Context, a address, h hello) (*Producer, error) {
+	conn, err := dial(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	p, err := greet(ctx, conn, h)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func dial(ctx context.Context, a address) (*net.UnixConn, error) {
+	if a.fd >= 0 {
+		f := os.NewFile(uintptr(a.fd), a.text)
+		defer f.Close() // FileConn duplicates it
+		conn, err := net.FileConn(f)
+		if err != nil {
+			return nil, err
+		}
+		if c, ok := conn.(*net.UnixConn); ok {
+			return c, nil
+		}
+		_ = conn.Close()
+		return nil, errors.New("not a unix socket")
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unixpacket", a.path)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.EAGAIN), ctx.Err() != nil:
+		return nil, &tryLaterError{"nobody listens"}
+	case err != nil:
+		return nil, err
+	}
+	return conn.(*net.UnixConn), nil
+}
+
+// greet says HELLO and waits for the answer, which comes when the consumer calls
+// Accept.
+func greet(ctx context.Context, conn *net.UnixConn, h hello) (*Producer, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := conn.Write(h.encode()); err != nil {
+		return nil, &tryLaterError{"the consumer hung up"}
+	}
+	buf, oob := make(mem, pageSize), make([]byte, unix.CmsgSpace(2*4))
+	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
+	fds := receivedFDs(oob[:oobn])
+	if err != nil || n == 0 {
+		closeFDs(fds)
+		if ctx.Err() != nil {
+			return nil, &tryLaterError{"the consumer did not accept in time"}
+		}
+		return nil, &tryLaterError{"the consumer hung up"}
+	}
+	w, err := parseWelcome(buf[:n])
+	switch {
+	case err == nil && w.refused:
+		err = &RefusedError{Reason: w.reason}
+	case err == nil && len(fds) != 2:
+		err = fmt.Errorf("a WELCOME with %d fds, want 2", len(fds))
+	}
+	if err != nil {
+		closeFDs(fds)
+		return nil, err
+	}
+	defer closeFDs(fds)
+	p, err := mapProducer(fds[0], fds[1], h.streams)
+	if err != nil {
+		return nil, err
+	}
+	hung := make(chan struct{})
+	go func() {
+		defer close(hung)
+		var b [1]byte
+		for {
+			if _, err := conn.Read(b[:]); err != nil {
+				break
+			}
+		}
+		p.consumerGone()
+	}()
+	p.stop = func() {
+		_ = conn.Close()
+		<-hung
+	}
+	return p, nil
+}
+
+// receivedFDs takes the fds out of control messages.
+func receivedFDs(oob []byte) (fds []int) {
+	msgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil
+	}
+	for i := range msgs {
+		if got, err := unix.ParseUnixRights(&msgs[i]); err == nil {
+			fds = append(fds, got...)
+		}
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	return fds
+}
+
+func closeFDs(fds []int) {
+	for _, fd := range fds {
+		closeFD(fd)
+	}
+}
+
+// mapProducer maps and checks both files on the producer's side.
+func mapProducer(segFD, consFD int, streams []StreamSpec) (*Producer, error) {
+	seg, cons, g, err := mapPair(segFD, consFD, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return nil, err
+	}
+	if err := fitStreams(streams, g); err != nil {
+		_ = seg.unmap()
+		_ = cons.unmap()
+		return nil, err
+	}
+	g.populate(seg, usedClasses(streams), unix.MADV_POPULATE_WRITE)
+	return newProducer(g, seg, cons, streams), nil
+}
+
+// mapPair maps a segment and its consumer page for anyone but the consumer.
+func mapPair(segFD, consFD int, prot int) (seg, cons mem, g *geometry, err error) {
+	defer func() {
+		if err != nil {
+			_ = seg.unmap()
+			_ = cons.unmap()
+		}
+	}()
+	for _, f := range []struct {
+		fd   int
+		prot int
+		into *mem
+		size int64 // the least
+		most int64
+	}{{segFD, prot, &seg, controlEnd, 1 << 40}, {consFD, unix.PROT_READ, &cons, consSize, consSize}} {
+		var st unix.Stat_t
+		if err := unix.Fstat(f.fd, &st); err != nil {
+			return nil, nil, nil, err
+		}
+		if st.Size < f.size || st.Size > f.most {
+			return seg, cons, nil, fmt.Errorf("not a ring: a file of %d bytes", st.Size)
+		}
+		if *f.into, err = mapFile(f.fd, 0, int(st.Size), f.prot); err != nil {
+			return seg, cons, nil, err
+		}
+	}
+	if g, err = readHeader(seg); err != nil {
+		return seg, cons, nil, err
+	}
+	return seg, cons, g, checkConsumerPage(cons, g)
+}

@@ -1,0 +1,163 @@
+package ring
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config is the consumer's side of every attachment of a listener. Zero fields
+// take their defaults.
+type Config struct {
+	VideoBytes int64        // payload arena of video, rounded up to pages; default 64 MiB
+	AudioBytes int64        // payload arena of audio; default 1 MiB
+	Slots      int          // frames per class, a power of two from 4 to 65536; default 1024
+	CopyLimit  int64        // bytes of copies alive at a time, by TakeCopy and Evict; default 256 MiB
+	Log        *slog.Logger // default: silent
+	Name       string       // who consumes, shown to producers and tools; default "mpipe"
+
+	startAtWrap bool // tests: begin where sequence and position are about to wrap
+}
+
+// Listener waits for producers at one address.
+type Listener struct {
+	impl interface {
+		accept(ctx context.Context) (*Reader, error)
+		close() error
+	}
+	once sync.Once
+	err  error
+}
+
+// Listen makes the address: the two files of a named ring, or the socket. What a
+// dead consumer left there is replaced; an address that another live consumer
+// uses is refused with an [InUseError]. A file or socket that is something else
+// is never touched.
+func Listen(addr string, cfg Config) (*Listener, error) {
+	a, err := parseAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	if a.fd >= 0 {
+		return nil, fmt.Errorf("ring: a consumer cannot listen at %q: %s", addr, addressHelp)
+	}
+	if err := checkPages(); err != nil {
+		return nil, err
+	}
+	if err := cfg.settle(); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Name == "" {
+		cfg.Name = "mpipe"
+	}
+	l := &Listener{}
+	if a.sock {
+		l.impl, err = listenUnix(a, cfg)
+	} else {
+		l.impl, err = listenNamed(a, cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Accept waits for the next producer. A producer that cannot be taken is told
+// why, and Accept goes on. A named ring has one attachment at a time: Accept
+// waits until the one before is over; over a socket any number can be attached.
+// It returns ctx's error when ctx ends, and ErrClosed after Close. One goroutine
+// may call it at a time.
+func (l *Listener) Accept(ctx context.Context) (*Reader, error) { return l.impl.accept(ctx) }
+
+// Close removes the address and makes Accept return. Attachments go on.
+func (l *Listener) Close() error {
+	l.once.Do(func() { l.err = l.impl.close() })
+	return l.err
+}
+
+// openBacking maps an attachment's memory on the consumer's side. It takes over
+// segFD on success; the consumer page's fd stays the caller's.
+func openBacking(g *geometry, segFD, consFD int) (b backing, err error) {
+	b = backing{g: g, fd: segFD}
+	defer func() {
+		if err != nil {
+			b.discard()
+		}
+	}()
+	if b.seg, err = mapFile(segFD, 0, g.size, unix.PROT_READ); err != nil {
+		return b, err
+	}
+	if b.cons, err = mapFile(consFD, 0, consSize, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return b, err
+	}
+	if b.local, err = parkGet(localSize(g)); err != nil {
+		return b, err
+	}
+	words, err := parkGet(pageSize)
+	if err != nil {
+		return b, err
+	}
+	if err = words.overlayFile(segFD, wordsOff, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		parkPut(words)
+		return b, err
+	}
+	b.words = words
+	return b, nil
+}
+
+// discard unmaps a backing that never lent a frame, but leaves its fd alone.
+func (b *backing) discard() {
+	_ = b.seg.unmap()
+	_ = b.cons.unmap()
+	parkPut(b.local)
+	if b.words != nil && b.words.overlayAnon() == nil {
+		parkPut(b.words)
+	}
+}
+
+// usedClasses tells which classes a list of streams needs.
+func usedClasses(streams []StreamSpec) (used [classCount]bool) {
+	for _, s := range streams {
+		if c, ok := s.Kind.class(); ok {
+			used[c] = true
+		}
+	}
+	return used
+}
+
+// peerOf describes the producer of a HELLO.
+func (h hello) peer(uid int) Peer {
+	name := h.name
+	if name == "" {
+		name = "producer"
+	}
+	return Peer{PID: h.pid, UID: uid, Name: name, Start: startedAt(h.boot)}
+}
+
+// uidOf asks /proc who owns a process; -1 when it cannot tell.
+func uidOf(pid int) int {
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d", pid), &st) != nil {
+		return -1
+	}
+	return int(st.Uid)
+}
+
+// closeFD closes a file that is only written through mappings.
+func closeFD(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}
+
+// sameFile tells whether a path still names the file behind an fd.
+func sameFile(path string, fd int) bool {
+	var a, b unix.Stat_t
+	return unix.Stat(path, &a) == nil && unix.Fstat(fd, &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino
+}

@@ -1,0 +1,431 @@
+package ring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pendingMost bounds the producers that have said HELLO and wait for Accept, and
+// handshakesMost the connections that have not said it yet.
+const (
+	pendingMost    = 16
+	handshakesMost = 32
+)
+
+type unixListener struct {
+	cfg     Config
+	ln      *net.UnixListener
+	pending chan pendingProducer
+	slots   chan struct{} // one for each connection that has not said HELLO
+	done    chan struct{}
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex
+	epoch   uint64
+	readers map[*Reader]int // live attachments, with the fds of their consumer pages
+	greet   map[*net.UnixConn]bool
+}
+
+// pendingProducer has a good HELLO and waits for Accept.
+type pendingProducer struct {
+	conn *net.UnixConn
+	h    hello
+	uid  int
+}
+
+func listenUnix(a address, cfg Config) (*unixListener, error) {
+	ln, err := bindSocket(a)
+	if err != nil {
+		return nil, err
+	}
+	l := &unixListener{
+		cfg: cfg, ln: ln,
+		pending: make(chan pendingProducer, pendingMost),
+		slots:   make(chan struct{}, handshakesMost),
+		done:    make(chan struct{}),
+		readers: map[*Reader]int{},
+		greet:   map[*net.UnixConn]bool{},
+	}
+	l.wg.Add(1)
+	go l.run()
+	return l, nil
+}
+
+// bindSocket binds the path, replacing the socket of a dead consumer. The lock
+// on the directory keeps two consumers from both finding it stale.
+func bindSocket(a address) (*net.UnixListener, error) {
+	dir, err := os.Open(filepath.Dir(a.path))
+	if err != nil {
+		return nil, fmt.Errorf("ring: %w", err)
+	}
+	defer dir.Close()
+	if err := lockBriefly(int(dir.Fd())); err != nil {
+		return nil, fmt.Errorf("ring: lock %s: %w", dir.Name(), err)
+	}
+	if st, err := os.Lstat(a.path); err == nil {
+		if st.Mode()&os.ModeSocket == 0 {
+			return nil, fmt.Errorf("ring: %s exists and is not a socket; choose another path or remove it", a.path)
+		}
+		conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: a.path, Net: "unixpacket"})
+		if err == nil {
+			_ = conn.Close()
+			return nil, &InUseError{Addr: a.text}
+		}
+		if !errors.Is(err, unix.ECONNREFUSED) {
+			return nil, fmt.Errorf("ring: %s: %w; choose another path or remove it", a.path, err)
+		}
+		if err := os.Remove(a.path); err != nil {
+			return nil, fmt.Errorf("ring: %w", err)
+		}
+	}
+	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: a.path, Net: "unixpacket"})
+	if err != nil {
+		return nil, fmt.Errorf("ring: %w", err)
+	}
+	err = os.Chmod(a.path, 0o600)
+	if err == nil {
+		err = passCredentials(ln)
+	}
+	if err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("ring: %w", err)
+	}
+	return ln, nil
+}
+
+// passCredentials has the kernel sign every HELLO. Connections inherit it from
+// the listener, so that it holds for a HELLO sent before accept, too.
+func passCredentials(ln *net.UnixListener) error {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var opt error
+	err = raw.Control(func(fd uintptr) {
+		opt = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
+	})
+	return errors.Join(err, opt)
+}
+
+// lockBriefly takes a lock that others hold for the time of a bind.
+func lockBriefly(fd int) error {
+	var err error
+	for range 200 {
+		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
+}
+
+// run takes connections until the listener closes.
+func (l *unixListener) run() {
+	defer l.wg.Done()
+	for {
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.done:
+			return
+		}
+		conn, err := l.ln.AcceptUnix()
+		if err != nil {
+			<-l.slots
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			l.cfg.Log.Warn("ring: accept failed", "error", err)
+			time.Sleep(50 * time.Millisecond) // out of fds, most likely
+			continue
+		}
+		l.wg.Add(1)
+		go func() {
+			defer l.wg.Done()
+			defer func() { <-l.slots }()
+			l.handshake(conn)
+		}()
+	}
+}
+
+// handshake reads the HELLO and answers it or puts it on the list.
+func (l *unixListener) handshake(conn *net.UnixConn) {
+	if !l.track(conn, true) {
+		_ = conn.Close()
+		return
+	}
+	h, uid, err := readHello(conn)
+	l.track(conn, false)
+	if err == nil && h.role == roleObserver {
+		l.showObserver(conn)
+		_ = conn.Close()
+		return
+	}
+	if err == nil {
+		// What cannot fit is refused now, not when somebody calls Accept.
+		err = fitStreams(h.streams, plan(l.cfg, 0, usedClasses(h.streams)))
+	}
+	if err != nil {
+		l.refuse(conn, err)
+		return
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	select {
+	case <-l.done:
+		_ = conn.Close()
+	case l.pending <- pendingProducer{conn, h, uid}:
+	default:
+		l.refuse(conn, fmt.Errorf("%d producers are waiting already", pendingMost))
+	}
+}
+
+// track remembers connections in their handshake so that close can end them.
+func (l *unixListener) track(conn *net.UnixConn, on bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.done:
+		return false
+	default:
+	}
+	if on {
+		l.greet[conn] = true
+	} else {
+		delete(l.greet, conn)
+	}
+	return true
+}
+
+// readHello reads one message and who sent it, in the kernel's words: the
+// process that connected may have passed the socket on.
+func readHello(conn *net.UnixConn) (hello, int, error) {
+	_ = conn.SetReadDeadline(time.Now().Add(handshakeLimit))
+	buf, oob := make(mem, pageSize), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return hello{}, -1, fmt.Errorf("no HELLO: %w", err)
+	}
+	h, err := parseHello(buf[:n])
+	if err != nil {
+		return hello{}, -1, err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(msgs) == 0 {
+		return hello{}, -1, errors.New("the HELLO came without credentials")
+	}
+	cred, err := unix.ParseUnixCredentials(&msgs[0])
+	if err != nil || cred.Pid <= 0 {
+		return hello{}, -1, errors.New("the HELLO came from a process outside of the consumer's pid namespace")
+	}
+	h.pid = int(cred.Pid)
+	if h.boot, err = startTicks(h.pid); err != nil {
+		h.boot = 0
+	}
+	return h, int(cred.Uid), nil
+}
+
+func (l *unixListener) refuse(conn *net.UnixConn, reason error) {
+	l.cfg.Log.Warn("ring: producer refused", "ring", l.ln.Addr().String(), "reason", reason)
+	w := welcome{refused: true, reason: reason.Error(), name: l.cfg.Name, pid: os.Getpid()}
+	_, _ = conn.Write(w.encode()) // nobody to tell when it fails
+	_ = conn.Close()
+}
+
+func (l *unixListener) accept(ctx context.Context) (*Reader, error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-l.done:
+			return nil, ErrClosed
+		case p := <-l.pending:
+			r, err := l.attach(p)
+			if err == nil {
+				return r, nil
+			}
+			l.refuse(p.conn, err)
+		}
+	}
+}
+
+// attach makes the memory of one attachment and hands it to the producer.
+func (l *unixListener) attach(p pendingProducer) (_ *Reader, err error) {
+	l.mu.Lock()
+	l.epoch++
+	epoch := l.epoch
+	l.mu.Unlock()
+	used := usedClasses(p.h.streams)
+	g := plan(l.cfg, epoch, used)
+	segFD, consFD, b, err := sealedPair(g, l.cfg, used)
+	if err != nil {
+		return nil, err
+	}
+	writeStreams(b.cons, p.h, p.uid)
+	r := newReader(b, p.h, p.h.peer(p.uid), l.cfg.CopyLimit, l.cfg.Log)
+	w := welcome{pairs: 1, pid: os.Getpid(), epoch: epoch, boot: b.cons.u64(consBoot), name: l.cfg.Name}
+	if _, _, err = p.conn.WriteMsgUnix(w.encode(), unix.UnixRights(segFD, consFD), nil); err != nil {
+		b.discard()
+		closeFD(segFD)
+		closeFD(consFD)
+		return nil, fmt.Errorf("send the WELCOME: %w", err)
+	}
+	if err = l.watch(r, p, consFD); err != nil {
+		b.discard()
+		closeFD(segFD)
+		closeFD(consFD)
+		return nil, err
+	}
+	return r, nil
+}
+
+// watch starts what notices the end of the producer.
+func (l *unixListener) watch(r *Reader, p pendingProducer, consFD int) error {
+	proc, err := watchProcess(p.h.pid, p.h.boot, func() { r.peerEvent(peerDied) })
+	if err != nil {
+		return err
+	}
+	hung := make(chan struct{})
+	go func() {
+		defer close(hung)
+		var b [1]byte
+		for {
+			// A producer has nothing more to say; bytes are ignored, the end is not.
+			if _, err := p.conn.Read(b[:]); err != nil {
+				break
+			}
+		}
+		r.peerEvent(peerHungUp)
+	}()
+	l.mu.Lock()
+	l.readers[r] = consFD
+	l.mu.Unlock()
+	r.stopPeer = func() {
+		l.mu.Lock()
+		delete(l.readers, r)
+		l.mu.Unlock()
+		closeFD(consFD)
+		_ = p.conn.Close()
+		<-hung
+		proc.stop()
+	}
+	return nil
+}
+
+// sealedPair makes both memfds and maps them.
+func sealedPair(g *geometry, cfg Config, used [classCount]bool) (segFD, consFD int, b backing, err error) {
+	segFD, consFD = -1, -1
+	defer func() {
+		if err != nil {
+			b.discard()
+			closeFD(segFD)
+			closeFD(consFD)
+		}
+	}()
+	if segFD, err = sealedFile("mpipe-ring", g.size, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		return
+	}
+	if err = g.touch(segFD, used); err != nil {
+		return
+	}
+	if consFD, err = sealedFile("mpipe-consumer", consSize, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW); err != nil {
+		return
+	}
+	if err = unix.Fallocate(consFD, 0, 0, consSize); err != nil {
+		return
+	}
+	if b, err = openBacking(g, segFD, consFD); err != nil {
+		b = backing{}
+		return
+	}
+	// The consumer's own mapping stays writable; no other can be made.
+	if _, err = unix.FcntlInt(uintptr(consFD), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE|unix.F_SEAL_SEAL); err != nil {
+		err = fmt.Errorf("seal the consumer page: %w; the ring needs Linux 5.1 or later", err)
+		return
+	}
+	m, err := mapFile(segFD, 0, controlEnd, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return
+	}
+	g.writeHeader(m)
+	_ = m.unmap()
+	g.writeConsumerPage(b.cons, cfg.Name, cfg.CopyLimit, consLive)
+	g.populate(b.seg, used, unix.MADV_POPULATE_READ)
+	return
+}
+
+func sealedFile(name string, size, seals int) (int, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return -1, fmt.Errorf("memfd_create: %w", err)
+	}
+	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+		closeFD(fd)
+		return -1, fmt.Errorf("size a memfd: %w", err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
+		closeFD(fd)
+		return -1, fmt.Errorf("seal a memfd: %w", err)
+	}
+	return fd, nil
+}
+
+// showObserver hands read-only fds of the live attachments to a tool.
+func (l *unixListener) showObserver(conn *net.UnixConn) {
+	var fds []int
+	defer func() {
+		for _, fd := range fds {
+			closeFD(fd)
+		}
+	}()
+	l.mu.Lock()
+	for r, consFD := range l.readers {
+		seg, err1 := readOnly(r.b.fd)
+		cons, err2 := readOnly(consFD)
+		if err1 != nil || err2 != nil || len(fds) >= 2*observerPairs {
+			closeFD(seg)
+			closeFD(cons)
+			continue
+		}
+		fds = append(fds, seg, cons)
+	}
+	l.mu.Unlock()
+	boot, _ := startTicks(os.Getpid())
+	w := welcome{pairs: len(fds) / 2, pid: os.Getpid(), boot: boot, name: l.cfg.Name}
+	_ = conn.SetWriteDeadline(time.Now().Add(handshakeLimit))
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	_, _, _ = conn.WriteMsgUnix(w.encode(), rights, nil) // a tool that left is no concern
+}
+
+// readOnly opens a file again such that it cannot be written through.
+func readOnly(fd int) (int, error) {
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+}
+
+func (l *unixListener) close() error {
+	l.mu.Lock()
+	close(l.done)
+	for conn := range l.greet {
+		_ = conn.Close()
+	}
+	l.mu.Unlock()
+	err := l.ln.Close() // removes the socket's name
+	l.wg.Wait()
+	for {
+		select {
+		case p := <-l.pending:
+			_ = p.conn.Close()
+		default:
+			return err
+		}
+	}
+}
