@@ -1,0 +1,111 @@
+package graph
+
+import (
+	"time"
+
+	"github.com/mpipe/mpipe/pipeline"
+)
+
+// Version is the only version of the graph file that there is.
+const Version = 1
+
+// Graph is a checked graph file: every stage has its element with all
+// properties set, every input leads to an output that exists, nothing goes in
+// circles. What needs to know the installed plugins is checked by [NewPlan].
+type Graph struct {
+	Name   string   // [graph] name, or the file's name without its ending
+	File   string   // as given to Load or Parse
+	Stages []*Stage // in the order of the file
+	Notes  []string // what is allowed but looks like a mistake
+}
+
+// Stage is an element used under an id.
+type Stage struct {
+	ID      string
+	Role    pipeline.Role
+	Type    string
+	Element pipeline.Element
+	Inputs  []Ref
+	Queue   *QueueSpec   // nil when the file says nothing about the queue
+	Pos     pipeline.Pos // of its table header
+
+	mark  *mark
+	index *index
+	specs []*pipeline.Spec
+	// broken stages have been reported: their element is missing or not fully
+	// set, so that nothing more can be said about what they take and give.
+	broken bool
+	// misplaced stages have an element of another role than their table's.
+	misplaced bool
+	// inputsKnown is false when the list of inputs could not be read in full.
+	inputsKnown bool
+}
+
+// Ref names an output as an input does: "id" or "id.pad".
+type Ref struct {
+	Stage string
+	Pad   string // "" for the only output of a stage
+	Pos   pipeline.Pos
+
+	known bool // it leads to an output
+}
+
+func (r Ref) String() string {
+	if r.Pad == "" {
+		return r.Stage
+	}
+	return r.Stage + "." + r.Pad
+}
+
+// QueueSpec is `queue = { time = …, size = … }`: the bounds of the queue in
+// front of a stage. A bound that the file leaves out is 0.
+type QueueSpec struct {
+	Time time.Duration
+	Size int64 // bytes
+	Pos  pipeline.Pos
+}
+
+// PosOf is where the value of one of the stage's keys stands: "bitrate", or
+// "gst.rc-lookahead" for a key of a table. What was set with --set reads so. A
+// key that is not in the file gives the position of the deepest table around
+// it, at last that of the stage.
+func (s *Stage) PosOf(key string) pipeline.Pos {
+	if s.mark == nil {
+		return s.Pos
+	}
+	m, _ := s.mark.lookup(key)
+	if m == s.mark {
+		return s.Pos
+	}
+	return s.index.valuePos(m)
+}
+
+// has tells whether the file or the command line sets a key of the stage.
+func (s *Stage) has(key string) bool {
+	if s.mark == nil {
+		return false
+	}
+	_, ok := s.mark.lookup(key)
+	return ok
+}
+
+// spec finds the declaration of a property; for a key of a table, such as
+// "gst.rc-lookahead", there is none.
+func (s *Stage) spec(name string) *pipeline.Spec {
+	for _, sp := range s.specs {
+		if sp.Name == name {
+			return sp
+		}
+	}
+	return nil
+}
+
+// stage finds a stage by its id.
+func (g *Graph) stage(id string) *Stage {
+	for _, s := range g.Stages {
+		if s.ID == id {
+			return s
+		}
+	}
+	return nil
+}
