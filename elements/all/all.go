@@ -1,0 +1,12 @@
+// Package all registers every element mpipe brings. Import it for its effect:
+//
+//	import _ "github.com/mpipe/mpipe/elements/all"
+//
+// It holds imports and nothing else.
+package all
+
+import (
+	_ "github.com/mpipe/mpipe/elements/encode"
+	_ "github.com/mpipe/mpipe/elements/shmsrc"
+	_ "github.com/mpipe/mpipe/elements/sink"
+)

@@ -1,0 +1,207 @@
+package shmsrc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+	"unsafe"
+
+	"github.com/mpipe/mpipe/pipeline"
+	"github.com/mpipe/mpipe/ring"
+)
+
+func init() {
+	pipeline.Register[source]("shmsrc", "Frames and sound that another process writes into a shared-memory ring.")
+}
+
+// The frames' cells are handed on as they are.
+var _ = [1]struct{}{}[unsafe.Sizeof(ring.Cell{})-unsafe.Sizeof(pipeline.Cell{})]
+
+type source struct {
+	// properties
+	addr           string
+	capacity       int64
+	audioCapacity  int64
+	copyLimit      int64
+	attachTimeout  time.Duration
+	stallTimeout   time.Duration
+	onProducerExit string
+	onFormatChange string
+	streams        map[string]any
+
+	env      *pipeline.SourceEnv
+	listener *ring.Listener
+	pads     map[string]*pad
+	order    []*pad // pads sorted by name
+
+	mu     sync.Mutex
+	reader *ring.Reader // the current attachment
+	past   totals       // what ended attachments counted
+}
+
+func (s *source) Props(p *pipeline.Props) {
+	p.String(&s.addr, "ring", "", "Where producers find the ring: a name under /dev/shm, a path, or unix:/path.sock for sealed memory.", pipeline.Required)
+	p.Size(&s.capacity, "capacity", "64MiB", "Memory for video frames, used up in advance; a 1080p I420 frame is 3.0MiB.", pipeline.AtLeast("64KiB"))
+	p.Size(&s.audioCapacity, "audio_capacity", "1MiB", "Memory for audio packets.", pipeline.AtLeast("16KiB"))
+	p.Size(&s.copyLimit, "copy_limit", "256MiB", "Most memory for copies of frames, made only while an encoder looks further ahead than the ring is long.")
+	p.Duration(&s.attachTimeout, "attach_timeout", "30s", "How long to wait for a producer; \"0s\" is for ever.")
+	p.Duration(&s.stallTimeout, "stall_timeout", "0s", "End the recording with an error when a producer gives nothing for so long; \"0s\" waits for ever.")
+	p.String(&s.onProducerExit, "on_producer_exit", "eos", "When the producer dies: end the recording in good order, or wait for the next one.", pipeline.OneOf("eos", "wait"))
+	p.String(&s.onFormatChange, "on_format_change", "scale", "When a stream changes its format: scale to the first one, or fail.", pipeline.OneOf("scale", "fail"))
+	p.Table(&s.streams, "streams", "Kinds of streams whose names do not begin with video or audio: { screen = \"video\" }.")
+}
+
+// OnFormatChange tells the planner whether to put in a fixed canvas.
+func (s *source) OnFormatChange() string { return s.onFormatChange }
+
+func (s *source) Check() error {
+	names := make([]string, 0, len(s.streams))
+	for n := range s.streams {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		if k := s.streams[n]; k != "video" && k != "audio" {
+			return pipeline.At("streams."+n, `want "video" or "audio", got %v; write what the stream carries`, k)
+		}
+	}
+	return nil
+}
+
+// Output: the name tells what a pad carries, as the producer need not be there.
+func (s *source) Output(name string) (pipeline.Kind, error) {
+	kind, declared := s.streams[name].(string)
+	switch {
+	case kind == "video" || !declared && strings.HasPrefix(name, "video"):
+		return pipeline.RawVideo, nil
+	case kind == "audio" || !declared && strings.HasPrefix(name, "audio"):
+		return pipeline.RawAudio, nil
+	case name == "":
+		return pipeline.Kind{}, errors.New(`a ring carries several streams; name one, such as ".video" or ".audio"`)
+	default:
+		return pipeline.Kind{}, fmt.Errorf(`cannot tell what stream %q carries; add streams = { %s = "video" } or "audio" to the source, or use a name that begins with video or audio`, name, name)
+	}
+}
+
+// Open makes the ring and waits for the first producer.
+func (s *source) Open(ctx context.Context, env *pipeline.SourceEnv) error {
+	s.env = env
+	s.pads = map[string]*pad{}
+	for name, out := range env.Outlets {
+		kind, err := s.Output(name)
+		if err != nil {
+			return err
+		}
+		p := &pad{name: name, out: out, kind: ring.KindVideo}
+		if kind == pipeline.RawAudio {
+			p.kind = ring.KindAudio
+		}
+		s.pads[name] = p
+		s.order = append(s.order, p)
+	}
+	sort.Slice(s.order, func(i, j int) bool { return s.order[i].name < s.order[j].name })
+
+	l, err := ring.Listen(s.addr, ring.Config{
+		VideoBytes: s.capacity,
+		AudioBytes: s.audioCapacity,
+		CopyLimit:  s.copyLimit,
+		Name:       "mpipe " + env.Stage,
+		Log:        env.Log,
+	})
+	if err != nil {
+		return pipeline.At("ring", "%w", err)
+	}
+	s.listener = l
+	env.Log.Info("waiting for a producer", "ring", s.addr)
+	return s.attach(ctx)
+}
+
+// attach waits for a producer and ties its streams to the pads.
+func (s *source) attach(ctx context.Context) error {
+	wait := ctx
+	if s.attachTimeout > 0 {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithTimeout(ctx, s.attachTimeout)
+		defer cancel()
+	}
+	r, err := s.listener.Accept(wait)
+	if err != nil {
+		if ctx.Err() == nil && wait.Err() != nil {
+			return &timeoutError{fmt.Sprintf("no producer attached to ring %q within %v; start one, such as: mpipe feed --ring %s, or raise attach_timeout", s.addr, s.attachTimeout, s.addr)}
+		}
+		return err
+	}
+	if err := s.bind(r); err != nil {
+		r.StopProducer()
+		r.Close()
+		return err
+	}
+	s.mu.Lock()
+	s.reader = r
+	s.mu.Unlock()
+	p := r.Producer()
+	s.env.Log.Info("producer attached", "producer", p.Name, "pid", p.PID)
+	return nil
+}
+
+type timeoutError struct{ text string }
+
+func (e *timeoutError) Error() string { return e.text }
+
+// bind finds the stream of each pad: by its name, or, for a pad that is just
+// "video" or "audio", the first of that kind.
+func (s *source) bind(r *ring.Reader) error {
+	waiters, seq := r.Wake()
+	wake := pipeline.Wake{Waiters: waiters, Seq: seq}
+	for _, p := range s.order {
+		p.stream = nil
+		streams := r.Streams()
+		for i := range streams {
+			if st := streams[i]; st.Name == p.name && st.Kind == p.kind {
+				p.stream = &st
+			}
+		}
+		for i := range streams {
+			if st := streams[i]; p.stream == nil && p.name == p.kind.String() && st.Kind == p.kind {
+				p.stream = &st
+			}
+		}
+		if p.stream == nil {
+			return fmt.Errorf("the graph uses %s.%s, but the producer offers %s; name one of these as an input, or have the producer offer it",
+				s.env.Stage, p.name, offered(streams))
+		}
+		p.format = 0
+		p.out.Notify(wake)
+	}
+	return nil
+}
+
+func offered(streams []ring.Stream) string {
+	var names []string
+	for _, st := range streams {
+		names = append(names, fmt.Sprintf("%s (%s)", st.Name, st.Kind))
+	}
+	if len(names) == 0 {
+		return "no streams"
+	}
+	return strings.Join(names, ", ")
+}
+
+// Close removes the ring. Frames must have been released.
+func (s *source) Close() error {
+	var errs []error
+	for _, p := range s.order {
+		p.out.Notify(pipeline.Wake{})
+	}
+	if s.reader != nil {
+		errs = append(errs, s.reader.Close())
+	}
+	if s.listener != nil {
+		errs = append(errs, s.listener.Close())
+	}
+	return errors.Join(errs...)
+}

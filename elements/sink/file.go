@@ -1,0 +1,123 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/mpipe/mpipe/pipeline"
+)
+
+func init() {
+	pipeline.RegisterSink[file]("file", "A media file on disk: MP4, MKV, WebM, Ogg or TS, readable after a kill at any moment.")
+}
+
+type file struct {
+	path      string
+	container string
+	overwrite bool
+	recovery  time.Duration
+	raw       map[string]any
+}
+
+func (f *file) Props(p *pipeline.Props) {
+	p.String(&f.path, "path", "", "Where the file goes; missing folders are made.", pipeline.Required)
+	p.String(&f.container, "container", "", "The container; empty takes it from the ending of the path.",
+		pipeline.OneOf(append([]string{""}, containerNames()...)...))
+	p.Bool(&f.overwrite, "overwrite", false, "Replace a file that is already there.")
+	p.Duration(&f.recovery, "recovery", "1s", "At most this much of the end is lost when mpipe is killed.", pipeline.AtLeast("100ms"))
+	p.Table(&f.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
+}
+
+func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
+	name := f.container
+	if name == "" {
+		var ok bool
+		if name, ok = containerOf(f.path); !ok {
+			return pipeline.Fragment{}, pipeline.At("path", `the ending of %q says no container; end the path in one of %s, or add container = "mp4" or the like`,
+				f.path, allEndings())
+		}
+	}
+	c := containers[name]
+	return pipeline.Fragment{
+		Nodes: []pipeline.Node{
+			{Factory: c.muxer, Package: c.pkg, Set: append(c.settings(f.recovery), pipeline.Settings(f.raw)...)},
+			// Unbuffered: what the muxer gave out is the kernel's, whatever
+			// becomes of this process. async=false: no sink waits for another.
+			{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
+				{Name: "location", Value: f.path},
+				{Name: "buffer-mode", Value: "unbuffered"},
+				{Name: "async", Value: "false"},
+				{Name: "sync", Value: "false"},
+			}},
+		},
+		Inputs:    c.inputs,
+		File:      f.path,
+		Container: name,
+		Recovery:  c.recovery(f.recovery),
+	}, nil
+}
+
+// ContainersFor lists the containers that hold a kind of stream, for the error
+// about one that does not.
+func (f *file) ContainersFor(k pipeline.Kind) []string {
+	var out []string
+	for _, name := range containerNames() {
+		for _, in := range containers[name].inputs {
+			if slices.Contains(in.Accepts, k) {
+				out = append(out, name)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// Open makes the folder and claims the name, so that two runs cannot write the
+// same file and an existing recording is never lost by mistake.
+func (f *file) Open(context.Context) error {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o777); err != nil {
+		return pipeline.At("path", "cannot make the folder: %w; make it by hand or choose another path", err)
+	}
+	if st, err := os.Stat(f.path); err == nil && !st.Mode().IsRegular() {
+		return f.openSpecial(st)
+	}
+	// What is there stays until frames flow: the element itself truncates.
+	flags := os.O_WRONLY | os.O_CREATE
+	if !f.overwrite {
+		flags |= os.O_EXCL
+	}
+	h, err := os.OpenFile(f.path, flags, 0o666)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return pipeline.At("path", "%s is already there; choose another path, or add overwrite = true to replace it", f.path)
+	case err != nil:
+		return pipeline.At("path", "cannot create the file: %w; choose a path that can be written", err)
+	}
+	return h.Close()
+}
+
+// openSpecial allows pipes and devices for containers that are written from
+// front to back.
+func (f *file) openSpecial(st os.FileInfo) error {
+	name := f.container
+	if name == "" {
+		name, _ = containerOf(f.path)
+	}
+	if st.IsDir() {
+		return pipeline.At("path", "%s is a folder; name a file in it", f.path)
+	}
+	if name == "mp4" {
+		return pipeline.At("path", `%s is not a regular file, and MP4 is finished by going back in it; use container = "mkv" or "ts"`, f.path)
+	}
+	return nil
+}
+
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+func nanos(d time.Duration) string  { return fmt.Sprint(d.Nanoseconds()) }

@@ -1,0 +1,176 @@
+/* Mends the fragments that mp4mux 1.22 writes with
+ * fragment-mode=first-moov-then-finalise, so that a killed recording plays.
+ *
+ * The muxer first writes sample sizes and durations as defaults of the track
+ * fragment (tfhd) and withdraws a default when a sample differs. A run (trun)
+ * that is begun after that and holds one sample equal to the withdrawn default
+ * is then written without the value: players refuse the whole file. Constant
+ * bit rate Opus does it in every fragment. (atoms.c, atom_traf_add_samples.)
+ *
+ * The mend keeps every size: in the tfhd the 8 bytes of base-data-offset make
+ * room for the missing defaults, with default-base-is-moof (ISO/IEC 14496-12,
+ * 8.8.7) and the runs' offsets counted from there instead.
+ * docs/decisions/0002 has the account. */
+#include "shim.h"
+
+#include <string.h>
+
+enum {
+  TFHD_BASE_OFFSET = 0x1, TFHD_DESCRIPTION = 0x2, TFHD_DURATION = 0x8, TFHD_SIZE = 0x10, TFHD_FLAGS = 0x20,
+  TFHD_BASE_IS_MOOF = 0x20000,
+  TRUN_OFFSET = 0x1, TRUN_FIRST_FLAGS = 0x4, TRUN_DURATION = 0x100, TRUN_SIZE = 0x200
+};
+
+#define MAX_RUNS 4096
+
+typedef struct {
+  guint8 *at; /* of the box */
+  guint32 size;
+} Box;
+
+/* The box at p, if it is whole. */
+static gboolean
+box_at (guint8 *p, const guint8 *end, const char *type, Box *b)
+{
+  if (end - p < 8)
+    return FALSE;
+  b->at = p;
+  b->size = GST_READ_UINT32_BE (p);
+  return b->size >= 8 && b->size <= (gsize) (end - p) && (!type || memcmp (p + 4, type, 4) == 0);
+}
+
+static guint32
+full_flags (Box b)
+{
+  return GST_READ_UINT32_BE (b.at + 8) & 0xffffff;
+}
+
+static void
+mend_traf (guint8 *p, const guint8 *end, gint64 moof)
+{
+  static __thread Box runs[MAX_RUNS];
+  int n = 0;
+  Box head = { 0 }, b;
+  for (; box_at (p, end, NULL, &b); p += b.size) {
+    if (memcmp (p + 4, "tfhd", 4) == 0 && b.size >= 24)
+      head = b;
+    else if (memcmp (p + 4, "trun", 4) == 0 && b.size >= 20 && n < MAX_RUNS)
+      runs[n++] = b;
+  }
+  if (!head.at || n == 0)
+    return;
+  guint32 flags = full_flags (head), all = TRUN_SIZE | TRUN_DURATION;
+  for (int i = 0; i < n; i++)
+    all &= full_flags (runs[i]);
+  gboolean broken = !(flags & TFHD_SIZE) && !(all & TRUN_SIZE);
+  /* What follows is laid out as the muxer does it, or left alone. */
+  if (!broken || (flags & ~TFHD_DURATION) != (TFHD_BASE_OFFSET | TFHD_FLAGS))
+    return;
+  guint32 first = full_flags (runs[0]);
+  guint32 before = 20 + ((first & TRUN_FIRST_FLAGS) ? 4 : 0); /* the first sample's entry */
+  guint32 need = before + ((first & TRUN_DURATION) ? 4 : 0) + 4;
+  if (!(first & TRUN_OFFSET) || !(first & TRUN_SIZE) || runs[0].size < need)
+    return;
+
+  gint64 base = (gint64) GST_READ_UINT64_BE (head.at + 16);
+  guint8 *q = head.at + 24; /* what is present, in the order of the standard */
+  guint32 duration = 0;
+  gboolean had_duration = (flags & TFHD_DURATION) != 0;
+  if (had_duration) {
+    duration = GST_READ_UINT32_BE (q);
+    q += 4;
+  }
+  guint32 sample_flags = GST_READ_UINT32_BE (q);
+  guint8 *entry = runs[0].at + before;
+  if (first & TRUN_DURATION) {
+    duration = GST_READ_UINT32_BE (entry);
+    entry += 4;
+  }
+  guint32 size = GST_READ_UINT32_BE (entry);
+
+  guint32 mended = TFHD_BASE_IS_MOOF | TFHD_DURATION | TFHD_SIZE | TFHD_FLAGS;
+  q = head.at + 16;
+  if (had_duration) { /* four bytes more than needed: say the description, which is the first */
+    mended |= TFHD_DESCRIPTION;
+    GST_WRITE_UINT32_BE (q, 1);
+    q += 4;
+  }
+  GST_WRITE_UINT32_BE (head.at + 8, mended);
+  GST_WRITE_UINT32_BE (q, duration);
+  GST_WRITE_UINT32_BE (q + 4, size);
+  GST_WRITE_UINT32_BE (q + 8, sample_flags);
+  for (int i = 0; i < n; i++) {
+    gint32 offset = (gint32) GST_READ_UINT32_BE (runs[i].at + 16);
+    GST_WRITE_UINT32_BE (runs[i].at + 16, (guint32) (offset + (gint32) (base - moof)));
+  }
+}
+
+/* data is a whole moof box that begins at file offset pos. */
+static void
+mend_moof (guint8 *data, gsize size, gint64 pos)
+{
+  const guint8 *end = data + size;
+  Box b;
+  for (guint8 *p = data + 8; box_at (p, end, NULL, &b); p += b.size)
+    if (memcmp (p + 4, "traf", 4) == 0)
+      mend_traf (p + 8, p + b.size, pos);
+}
+
+static gboolean
+is_moof (GstBuffer *b)
+{
+  guint8 head[16];
+  return gst_buffer_extract (b, 0, head, 16) == 16 && memcmp (head + 4, "moof", 4) == 0 && memcmp (head + 12, "mfhd", 4) == 0 &&
+      GST_READ_UINT32_BE (head) == gst_buffer_get_size (b);
+}
+
+static GstBuffer *
+pass (GstBuffer *b, gint64 *pos)
+{
+  gint64 at = *pos;
+  *pos += (gint64) gst_buffer_get_size (b);
+  if (!is_moof (b))
+    return b;
+  b = gst_buffer_make_writable (b);
+  GstMapInfo map;
+  if (gst_buffer_map (b, &map, GST_MAP_READWRITE)) {
+    mend_moof (map.data, map.size, at);
+    gst_buffer_unmap (b, &map);
+  }
+  return b;
+}
+
+static gboolean
+pass_listed (GstBuffer **b, guint i, gpointer pos)
+{
+  *b = pass (*b, pos);
+  return TRUE;
+}
+
+static GstPadProbeReturn
+on_output (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  gint64 *pos = data; /* file offset of the next byte */
+  if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
+    info->data = pass (GST_PAD_PROBE_INFO_BUFFER (info), pos);
+  } else if (info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST) {
+    GstBufferList *l = gst_buffer_list_make_writable (GST_PAD_PROBE_INFO_BUFFER_LIST (info));
+    gst_buffer_list_foreach (l, pass_listed, pos);
+    info->data = l;
+  } else if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_SEGMENT) {
+    const GstSegment *s;
+    gst_event_parse_segment (GST_PAD_PROBE_INFO_EVENT (info), &s);
+    if (s->format == GST_FORMAT_BYTES)
+      *pos = (gint64) s->start;
+  }
+  return GST_PAD_PROBE_OK;
+}
+
+void
+mpipe_mend_moof (GstElement *mux)
+{
+  GstPad *src = gst_element_get_static_pad (mux, "src");
+  gst_pad_add_probe (src, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
+      on_output, g_new0 (gint64, 1), g_free);
+  gst_object_unref (src);
+}

@@ -1,0 +1,223 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/mpipe/mpipe/pipeline"
+	"github.com/mpipe/mpipe/pipeline/internal/gstbin"
+)
+
+// ManifestVersion is raised when a field changes its meaning.
+const ManifestVersion = 1
+
+// Manifest is the account of a run: what went in, what came out, and whether
+// each output is what it should be, as read back from the output itself.
+type Manifest struct {
+	Version  int                              `json:"version"`
+	Graph    string                           `json:"graph"`
+	File     string                           `json:"file"`
+	State    string                           `json:"state"`
+	Complete bool                             `json:"complete"` // every output is
+	Reason   string                           `json:"reason"`   // "end of stream", "signal", "error" or "killed"
+	Error    string                           `json:"error,omitempty"`
+	Started  time.Time                        `json:"started"`
+	Elapsed  float64                          `json:"elapsed_s"`
+	Sources  map[string]pipeline.SourceReport `json:"sources"`
+	Outputs  []OutputResult                   `json:"outputs"`
+}
+
+// OutputResult is one output, read back.
+type OutputResult struct {
+	Stage     string         `json:"stage"`
+	Path      string         `json:"path,omitempty"`
+	Container string         `json:"container,omitempty"`
+	Bytes     int64          `json:"bytes"`
+	Duration  float64        `json:"duration_s"` // as the container says
+	Checked   bool           `json:"checked"`    // it could be read back
+	Playable  bool           `json:"playable"`   // it was read back to its last packet
+	Seekable  bool           `json:"seekable"`
+	Complete  bool           `json:"complete"`             // playable, with every frame that was encoded for it
+	SkewMS    *float64       `json:"av_skew_ms,omitempty"` // how far audio starts late against video, compared with capture; with both only
+	Streams   []StreamResult `json:"streams"`
+	Error     string         `json:"error,omitempty"`
+}
+
+// StreamResult is one stream of an output.
+type StreamResult struct {
+	From      string        `json:"from"` // the stage it comes from
+	Kind      string        `json:"kind"`
+	Frames    int64         `json:"frames"`      // in the file; of what was sent where it cannot be read back
+	Sent      int64         `json:"frames_sent"` // given to the muxer
+	Captured  int64         `json:"frames_in"`   // that left the source
+	KeyFrames int64         `json:"key_frames"`  // of Sent
+	FirstPTS  float64       `json:"first_pts_s"` // in the file
+	LastEnd   float64       `json:"last_end_s"`  // in the file
+	capture   time.Duration // running time of the first captured frame
+	first     time.Duration
+}
+
+// manifest reads all outputs back. It runs after the pipeline has stopped and
+// before it is closed.
+func (r *runner) manifest() *Manifest {
+	m := &Manifest{
+		Version: ManifestVersion, Graph: r.plan.Name, File: r.plan.File,
+		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(),
+		Outputs: make([]OutputResult, len(r.outputs)),
+	}
+	if r.err != nil {
+		m.Error = r.err.Error()
+		if m.Reason == "" {
+			m.Reason = "error"
+		}
+	}
+	var wg sync.WaitGroup
+	for i, o := range r.outputs {
+		wg.Add(1)
+		go func() { defer wg.Done(); m.Outputs[i] = r.verdict(o) }()
+	}
+	wg.Wait()
+	m.Complete = r.err == nil
+	for _, o := range m.Outputs {
+		m.Complete = m.Complete && o.Complete
+		if r.err == nil && !o.Complete {
+			r.err = &pipeline.Error{Class: pipeline.Environment, Stage: o.Stage, Msg: "the output is not complete: " + o.Error,
+				Remedy: "compare frames and frames_sent in the manifest"}
+			m.Error, m.Reason = r.err.Error(), "error"
+		}
+	}
+	return m
+}
+
+func (r *runner) verdict(o *output) OutputResult {
+	sink := r.gst.Traffic(o.sink, "sink")
+	res := OutputResult{Stage: o.Stage, Path: o.File, Container: o.Container, Bytes: sink.Bytes}
+	for i, in := range o.ins {
+		t := r.gst.Traffic(in.node, in.pad)
+		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
+			FirstPTS: t.FirstPTS.Seconds(), LastEnd: t.LastEnd.Seconds()}
+		if f := r.feeds[in.source]; f != nil {
+			ft := f.feed.Traffic()
+			s.Captured, s.capture = ft.Frames, ft.FirstPTS
+		}
+		res.Streams = append(res.Streams, s)
+		res.Duration = max(res.Duration, t.LastEnd.Seconds())
+	}
+	if r.playing.IsZero() {
+		removeEmpty(o.File)
+		res.Error = "nothing was recorded"
+		return res
+	}
+	if o.File == "" || !regular(o.File) {
+		res.Complete = sink.EOS
+		if !res.Complete {
+			res.Error = "the output did not get its end of stream"
+		}
+		return res
+	}
+	r.readBack(o, &res)
+	return res
+}
+
+// readBack compares the file with what was sent into it.
+func (r *runner) readBack(o *output, res *OutputResult) {
+	ctx, cancel := context.WithTimeout(context.Background(), readBackLimit)
+	defer cancel()
+	if removeEmpty(o.File) {
+		res.Error = "nothing was recorded"
+		return
+	}
+	rep, err := gstbin.ReadFile(ctx, o.File, o.Container)
+	res.Checked = true
+	if st, serr := os.Stat(o.File); serr == nil {
+		res.Bytes = st.Size()
+	}
+	if err != nil {
+		res.Error = err.Error()
+		return
+	}
+	res.Playable, res.Seekable = true, rep.Seekable
+	if rep.Duration > 0 {
+		res.Duration = rep.Duration.Seconds()
+	}
+	err = match(res, rep.Streams)
+	res.Complete = err == nil && r.gst.Traffic(o.sink, "sink").EOS
+	switch {
+	case err != nil:
+		res.Error = err.Error()
+	case !res.Complete:
+		res.Error = "the output did not get its end of stream"
+	}
+	res.SkewMS = skew(res.Streams)
+}
+
+// shortTrack is how many packets a track may have for GStreamer's demuxer to
+// leave it out of what it reads.
+const shortTrack = 2
+
+// match ties each stream that was sent to one of the file, in order within its
+// kind, and compares the number of frames.
+func match(res *OutputResult, file []gstbin.FileStream) error {
+	used := make([]bool, len(file))
+	var errs []error
+	for i := range res.Streams {
+		s := &res.Streams[i]
+		found := false
+		for j, f := range file {
+			if used[j] || f.Kind.String() != s.Kind {
+				continue
+			}
+			used[j], found = true, true
+			s.Frames, s.FirstPTS, s.LastEnd, s.first = f.Frames, f.FirstPTS.Seconds(), f.LastEnd.Seconds(), f.FirstPTS
+			if f.Frames != s.Sent {
+				errs = append(errs, fmt.Errorf("%s of %s: %d frames sent, %d in the file", s.Kind, s.From, s.Sent, f.Frames))
+			}
+			break
+		}
+		if !found && s.Sent > shortTrack {
+			s.Frames = 0
+			errs = append(errs, fmt.Errorf("%s of %s is not in the file", s.Kind, s.From))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// skew compares the distance of the first audio and video in the file with
+// their distance when they were captured.
+func skew(streams []StreamResult) *float64 {
+	var v, a *StreamResult
+	for i := range streams {
+		s := &streams[i]
+		switch {
+		case s.Frames == 0:
+		case v == nil && s.isVideo():
+			v = s
+		case a == nil && !s.isVideo():
+			a = s
+		}
+	}
+	if v == nil || a == nil {
+		return nil
+	}
+	ms := ((a.first - v.first) - (a.capture - v.capture)).Seconds() * 1000
+	return &ms
+}
+
+func (s *StreamResult) isVideo() bool {
+	return len(s.Kind) > 5 && s.Kind[len(s.Kind)-5:] == "video"
+}
+
+func regular(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
+}
+
+// removeEmpty takes back a name that was claimed and never written to.
+func removeEmpty(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular() && st.Size() == 0 && os.Remove(path) == nil
+}

@@ -1,0 +1,140 @@
+package run_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/mpipe/mpipe/pipeline"
+)
+
+func init() {
+	pipeline.Register[lender]("lender", "Lends moving pictures and silence out of its own memory.")
+}
+
+// lender is a source without a ring: video 160x120 at 30 fps and stereo sound,
+// as fast as it is taken.
+type lender struct {
+	frames   int
+	fail     int
+	resize   int
+	slow     time.Duration
+	onChange string
+
+	env *pipeline.SourceEnv
+	mem []byte
+}
+
+const (
+	lw, lh    = 160, 120
+	lendCells = 64 // more than x264 looks ahead
+	vsize     = lw * lh * 3 / 2
+	asize     = 1600 * 4 // samples of a frame's time at 48 kHz, stereo, 16 bits
+)
+
+func (l *lender) Props(p *pipeline.Props) {
+	p.Int(&l.frames, "frames", 60, "Frames to give; 0 is endless.")
+	p.Int(&l.fail, "fail", 0, "Fail at this frame.")
+	p.Int(&l.resize, "resize", 0, "Halve the height from this frame on.")
+	p.Duration(&l.slow, "slow", "0s", "Wait before each frame.")
+	p.String(&l.onChange, "on_format_change", "scale", "As for a ring.", pipeline.OneOf("scale", "fail"))
+}
+
+func (l *lender) OnFormatChange() string { return l.onChange }
+
+func (l *lender) Output(pad string) (pipeline.Kind, error) {
+	switch pad {
+	case "video":
+		return pipeline.RawVideo, nil
+	case "audio":
+		return pipeline.RawAudio, nil
+	}
+	return pipeline.Kind{}, errors.New("name .video or .audio")
+}
+
+func (l *lender) Open(_ context.Context, env *pipeline.SourceEnv) (err error) {
+	l.env = env
+	l.mem, err = syscall.Mmap(-1, 0, 4096+2*lendCells*vsize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	return err
+}
+
+func (l *lender) Close() error {
+	for i := range 2 * lendCells {
+		if l.cell(i).Held.Load() != 0 {
+			return fmt.Errorf("frame %d is still out", i)
+		}
+	}
+	return syscall.Munmap(l.mem)
+}
+
+func (l *lender) cell(i int) *pipeline.Cell {
+	return &unsafe.Slice((*pipeline.Cell)(unsafe.Pointer(&l.mem[0])), 2*lendCells)[i]
+}
+
+func (l *lender) Run(ctx context.Context) error {
+	const base = time.Hour
+	l.env.Timeline.Start(base)
+	format := pipeline.Format{Video: &pipeline.VideoFormat{FourCC: "I420", Width: lw, Height: lh, FPSNum: 30, FPSDen: 1, NativeLayout: true}}
+	for pad, o := range l.env.Outlets {
+		f := format
+		if pad == "audio" {
+			f = pipeline.Format{Audio: &pipeline.AudioFormat{Sample: "S16LE", Rate: 48000, Channels: 2}}
+		}
+		if err := o.SetFormat(f); err != nil {
+			return err
+		}
+	}
+	for n := 0; (l.frames == 0 || n < l.frames) && ctx.Err() == nil; n++ {
+		time.Sleep(l.slow)
+		if l.fail > 0 && n == l.fail {
+			return errors.New("the camera fell off the wall")
+		}
+		if l.resize > 0 && n == l.resize {
+			half := *format.Video
+			half.Height /= 2
+			if err := l.env.Outlets["video"].SetFormat(pipeline.Format{Video: &half}); err != nil {
+				return err
+			}
+			format.Video = &half
+		}
+		if err := l.push(ctx, n, base, format.Video.Height); err != nil {
+			return err
+		}
+	}
+	for _, o := range l.env.Outlets {
+		if err := o.EOS(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lender) push(ctx context.Context, n int, base time.Duration, height int) error {
+	for pad, o := range l.env.Outlets {
+		i, size := n%lendCells, lw*height*3/2
+		if pad == "audio" {
+			i, size = i+lendCells, asize
+		}
+		for l.cell(i).Held.Load() != 0 || !o.Room() {
+			if ctx.Err() != nil {
+				return nil
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+		data := l.mem[4096+i*vsize:][:size]
+		if pad == "video" {
+			for j := range data {
+				data[j] = byte(n*3 + j)
+			}
+		}
+		l.cell(i).Held.Store(1)
+		err := o.Push(&pipeline.Borrowed{Data: data, PTS: base + time.Duration(n)*time.Second/30, Duration: time.Second / 30, Cell: l.cell(i)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

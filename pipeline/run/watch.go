@@ -1,0 +1,248 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/mpipe/mpipe/pipeline"
+	"github.com/mpipe/mpipe/pipeline/graph"
+	"github.com/mpipe/mpipe/pipeline/internal/gstbin"
+)
+
+// watch is the loop of a running pipeline: bus, signals, sources, deadlines.
+type watch struct {
+	r           *runner
+	ctx         context.Context
+	stopSources context.CancelFunc
+	results     chan error
+	left        int // sources that still run
+
+	deadline time.Time // zero until something ends
+	err      error     // the first error
+}
+
+// firstFormats waits until every pad has its format or will have none, so that
+// the pipeline starts knowing them; with one known it does not wait long for
+// the others.
+func (w *watch) firstFormats() error {
+	var since time.Time
+	var nextProgress time.Time
+	for {
+		all, some := true, false
+		for _, o := range w.r.feeds {
+			_, decided := o.known()
+			all, some = all && decided, some || decided
+		}
+		if some && since.IsZero() {
+			since = time.Now()
+		}
+		if all || some && time.Since(since) > formatWait {
+			return nil
+		}
+		if w.killed() {
+			w.r.reason = "killed"
+			return ErrKilled
+		}
+		if w.collect() { // they ended without a frame, and their pads know it
+			return w.err
+		}
+		now := time.Now()
+		if now.After(nextProgress) {
+			w.r.progress()
+			nextProgress = now.Add(w.r.opts.Every)
+		}
+		time.Sleep(tick / 10)
+	}
+}
+
+// loop returns when every output has its end, or nothing more can be done.
+func (w *watch) loop() error {
+	r := w.r
+	var nextProgress time.Time
+	for {
+		m := r.gst.Next(tick)
+		switch {
+		case m.EOS:
+			w.ended()
+			return w.err
+		case m.Fault != nil && m.Fault.Warning:
+			r.log.Warn("gstreamer", "element", m.Fault.Element, "warning", m.Fault.Error())
+		case m.Fault != nil:
+			w.fail(r.faultError(m.Fault))
+		}
+		if w.collect() && w.err != nil && r.allSinksEnded() {
+			return w.err
+		}
+		if w.killed() {
+			r.reason = "killed"
+			return ErrKilled
+		}
+		if w.ctx.Err() != nil && r.reason == "" {
+			r.reason = "signal"
+			r.log.Info("draining", "deadline", r.opts.DrainTimeout)
+			if w.deadline.IsZero() {
+				w.drain(r.opts.DrainTimeout)
+			}
+		}
+		now := time.Now()
+		if !w.deadline.IsZero() && now.After(w.deadline) {
+			w.fail(&pipeline.Error{Class: pipeline.Environment, Msg: fmt.Sprintf("outputs did not finish within the drain deadline (%s waits)", r.unfinished()),
+				Remedy: "see what holds that output up, or raise --drain-timeout"})
+			return w.err
+		}
+		if now.After(nextProgress) {
+			r.progress()
+			nextProgress = now.Add(r.opts.Every)
+		}
+	}
+}
+
+// ended names the reason when nothing else has.
+func (w *watch) ended() {
+	if w.r.reason != "" {
+		return
+	}
+	w.r.reason = "end of stream"
+	if w.ctx.Err() != nil {
+		w.r.reason = "signal"
+	}
+}
+
+func (w *watch) killed() bool {
+	select {
+	case <-w.r.opts.Kill:
+		return true
+	default:
+		return false
+	}
+}
+
+// drain starts the last phase: sources stop, the deadline runs.
+func (w *watch) drain(limit time.Duration) {
+	w.r.state.advance(Draining)
+	w.stopSources()
+	w.deadline = time.Now().Add(limit)
+}
+
+// collect takes the results of sources that have ended; true when all have.
+func (w *watch) collect() bool {
+	for w.left > 0 {
+		select {
+		case err := <-w.results:
+			w.left--
+			w.fail(err)
+			if w.left == 0 && w.deadline.IsZero() {
+				w.drain(w.r.opts.DrainTimeout)
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// join waits for the sources' goroutines and adds what they have to say about
+// an end that looked good. After an error nothing is taken from them any more.
+func (w *watch) join(err error) error {
+	w.err = err
+	w.stopSources()
+	if err != nil {
+		for _, o := range w.r.feeds {
+			o.close()
+		}
+	}
+	for ; w.left > 0; w.left-- {
+		w.fail(<-w.results)
+	}
+	return w.err
+}
+
+// fail is the one way of an error. A source that finds the pipeline stopped is
+// only the echo of an element's failure: it counts if nothing else was said.
+func (w *watch) fail(err error) {
+	if err == nil {
+		return
+	}
+	if w.err == nil || errors.Is(w.err, gstbin.ErrStopped) && !errors.Is(err, gstbin.ErrStopped) {
+		w.err = err
+	}
+	w.r.reason = "error"
+	if w.deadline.IsZero() && w.r.state.get() <= Draining {
+		w.r.log.Error("stopping", "error", err)
+		w.drain(min(salvage, w.r.opts.DrainTimeout))
+	}
+}
+
+// faultError says which stage an element's error belongs to.
+func (r *runner) faultError(f *gstbin.Fault) error {
+	e := &pipeline.Error{Class: pipeline.Environment, Msg: f.Error(), Remedy: remedy(f)}
+	if n := r.nodes[f.Element]; n != nil {
+		e.Stage = n.Stage
+		if s := stageByID(r.plan.Graph, n.Stage); s != nil {
+			e.Pos = s.Pos
+		}
+	}
+	return e
+}
+
+// remedy knows the failures that users meet most.
+func remedy(f *gstbin.Fault) string {
+	text := f.Text + f.Debug
+	switch {
+	case strings.Contains(text, "No space left"):
+		return "free space on the disk; what was written so far is kept"
+	case strings.Contains(text, "Permission denied"):
+		return "allow writing there, or choose another path"
+	case strings.Contains(text, "not-negotiated"):
+		return "the format that arrives does not suit an element behind it; `mpipe explain` shows the chain, `gst-inspect-1.0` what each element takes"
+	default:
+		return "run again with --log-level debug for GStreamer's details"
+	}
+}
+
+// allSinksEnded tells that no output will get anything more.
+func (r *runner) allSinksEnded() bool {
+	for _, o := range r.outputs {
+		if !r.gst.Traffic(o.sink, "sink").EOS {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *runner) unfinished() string {
+	var ids []string
+	for _, o := range r.outputs {
+		if !r.gst.Traffic(o.sink, "sink").EOS {
+			ids = append(ids, o.Stage)
+		}
+	}
+	return strings.Join(ids, ", ")
+}
+
+func stageByID(g *graph.Graph, id string) *graph.Stage {
+	for _, s := range g.Stages {
+		if s.ID == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// stageError gives err its stage and place, unless it has them.
+func stageError(s *graph.Stage, class pipeline.Class, err error) *pipeline.Error {
+	var known *pipeline.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	e := &pipeline.Error{Class: class, Pos: s.Pos, Stage: s.ID}
+	var prop *pipeline.PropError
+	if errors.As(err, &prop) {
+		e.Pos = s.PosOf(prop.Prop)
+	}
+	e.Msg = err.Error()
+	return e
+}
