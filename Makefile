@@ -1,0 +1,44 @@
+# Run `make` for the list of targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build test lint bench demo clean
+
+export PATH := $(CURDIR)/.cache/bin:$(PATH)
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -X github.com/mpipe/mpipe/cli.version=$(VERSION)
+
+# Packages whose goroutines share Go memory; what is shared through mapped
+# memory the race detector does not see.
+RACE := ./ring ./pipeline ./pipeline/graph/... ./pipeline/feed/... ./elements/... ./cli/...
+
+# One package at a time: several tests measure time, and machines have few cores.
+TEST := go test -p 1 -timeout 30m
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install what is missing (Debian 12); does nothing when all is there
+	@scripts/setup
+
+build: setup ## build bin/mpipe
+	go build -ldflags '$(LDFLAGS)' -o bin/mpipe ./cmd/mpipe
+
+test: setup lint ## lint, then all tests: with the race detector where it applies, then plainly
+	$(TEST) -race -short $(RACE)
+	@$(TEST) ./...
+
+lint: setup ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt wants changes in:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	@if command -v staticcheck >/dev/null; then echo staticcheck ./...; staticcheck ./...; \
+	else echo "staticcheck is not installed: left out"; fi
+
+bench: setup ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+demo: build ## record ten seconds of another process into out/demo.mp4
+	@scripts/demo
+
+clean: ## remove what was built and recorded
+	rm -rf bin out
