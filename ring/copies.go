@@ -93,6 +93,16 @@ func (r *Reader) setAlive(n int64) {
 	r.b.cons.a64(consCopies).Store(uint64(n))
 }
 
+// Held counts the class's frames that are lent out now, as copies too, and gives
+// the bytes of the largest frame seen with its share of alignment.
+func (r *Reader) Held(k Kind) (frames, largest int64) {
+	c := r.class(k)
+	if c == nil {
+		return 0, 0
+	}
+	return c.held, int64(c.largest) * granule
+}
+
 // Tight tells that a class's ring has no room left for two of the largest
 // frames seen: soon its writers wait, or drop.
 func (r *Reader) Tight(k Kind) bool {

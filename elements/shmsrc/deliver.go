@@ -84,6 +84,9 @@ func (s *source) deliver(ctx context.Context) error {
 			continue
 		}
 		if s.finished(r, stopped) {
+			if r.State() == ring.Invalid {
+				return fmt.Errorf("%s wrote what no reader may trust: %w; correct the producer (ring/FORMAT.md has the rules)", r.Producer(), r.Err())
+			}
 			return nil
 		}
 		if err := s.silence(now.Sub(start)); err != nil {
@@ -138,20 +141,23 @@ func (s *source) pump(r *ring.Reader) (moved bool, err error) {
 }
 
 // take moves the next frame of the class out of the ring: lent, or as a copy
-// while copies are out, since then the encoder holds more than the ring has.
+// while the encoder holds more than the ring has.
 func (s *source) take(r *ring.Reader, k ring.Kind, p *pad) bool {
 	if p == nil || p.ended {
 		release(r.Take(k))
 		return true
 	}
 	var f ring.Frame
-	if r.CopiesOut(k) {
+	if s.tooDeep(r, k) {
 		var ok bool
 		if f, ok = r.TakeCopy(k); !ok {
 			return false
 		}
 	} else {
 		f = r.Take(k)
+	}
+	if f.Cell == nil && f.Flags&ring.FlagEOS == 0 {
+		return false // it lies behind an evicted frame, and copies are at their limit
 	}
 	p.seen = true
 	p.held = append(p.held, f)

@@ -24,10 +24,16 @@ func (s *source) relieve(r *ring.Reader) pressure {
 	if r.State() != ring.Live {
 		return noPressure
 	}
+	r.Reclaim() // what was released meanwhile is room already
 	for _, k := range kinds {
-		if _, ready := r.Peek(k); ready || !s.hungry(k) || !r.Tight(k) {
+		if !s.hungry(k) || !r.Tight(k) {
 			continue
 		}
+		// Looked at last: what was committed meanwhile is no sign of starving.
+		if _, ready := r.Peek(k); ready {
+			continue
+		}
+		s.depth[k], _ = r.Held(k)
 		if n, bytes := r.Evict(k); n > 0 {
 			s.env.Log.Debug("evicted frames that an encoder holds", "kind", k, "frames", n, "bytes", bytes)
 			return relieved
@@ -35,6 +41,18 @@ func (s *source) relieve(r *ring.Reader) pressure {
 		return atLimit
 	}
 	return noPressure
+}
+
+// tooDeep tells that, since frames had to be evicted, downstream was seen to hold
+// more frames than the ring is long, so that lending it more would only mean to
+// evict them: a copy at once is cheaper.
+func (s *source) tooDeep(r *ring.Reader, k ring.Kind) bool {
+	if !r.CopiesOut(k) {
+		return false
+	}
+	held, largest := r.Held(k)
+	s.depth[k] = max(s.depth[k], held)
+	return (s.depth[k]+2)*largest > s.classBytes(k)
 }
 
 func (s *source) hungry(k ring.Kind) bool {

@@ -36,7 +36,8 @@ type source struct {
 	env      *pipeline.SourceEnv
 	listener *ring.Listener
 	pads     map[string]*pad
-	order    []*pad // pads sorted by name
+	order    []*pad              // pads sorted by name
+	depth    map[ring.Kind]int64 // most frames held downstream since the last eviction; Run's goroutine
 
 	mu     sync.Mutex
 	reader *ring.Reader // the current attachment
@@ -91,6 +92,7 @@ func (s *source) Output(name string) (pipeline.Kind, error) {
 func (s *source) Open(ctx context.Context, env *pipeline.SourceEnv) error {
 	s.env = env
 	s.pads = map[string]*pad{}
+	s.depth = map[ring.Kind]int64{}
 	for name, out := range env.Outlets {
 		kind, err := s.Output(name)
 		if err != nil {

@@ -1,0 +1,4 @@
+// Package bench measures mpipe as a whole against a peer that does the same, in
+// pairs within one run: machines differ and drift, ratios hold. It has
+// benchmarks only; run them with `make bench`.
+package bench
