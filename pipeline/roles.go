@@ -98,7 +98,8 @@ type Source interface {
 	// from the producer, delivers what it had committed, sends EOS and returns.
 	// It returns an error, without EOS, when frames were lost or cannot go on.
 	Run(ctx context.Context) error
-	// Close gives everything back. No frame is out any more when it is called.
+	// Close gives everything back. It comes after Run, when no frame is out any
+	// more, unless GStreamer hung; Report still answers afterwards.
 	Close() error
 }
 
@@ -137,7 +138,7 @@ type Outlet interface {
 }
 
 // Reporter is a source that can tell how it is doing. Report may be called from
-// any goroutine at any time after Open.
+// any goroutine at any time once Open was called.
 type Reporter interface {
 	Report() SourceReport
 }

@@ -49,6 +49,9 @@ func addStats(a, b ring.StreamStats) ring.StreamStats {
 func (s *source) Report() pipeline.SourceReport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.final != nil {
+		return *s.final
+	}
 	rep := pipeline.SourceReport{CopyLimit: s.copyLimit, Pads: map[string]pipeline.PadReport{}}
 	if s.reader == nil {
 		return rep

@@ -40,8 +40,9 @@ type source struct {
 	depth    map[ring.Kind]int64 // most frames held downstream since the last eviction; Run's goroutine
 
 	mu     sync.Mutex
-	reader *ring.Reader // the current attachment
-	past   totals       // what ended attachments counted
+	reader *ring.Reader           // the current attachment
+	past   totals                 // what ended attachments counted
+	final  *pipeline.SourceReport // of Close
 }
 
 func (s *source) Props(p *pipeline.Props) {
@@ -193,13 +194,19 @@ func offered(streams []ring.Stream) string {
 	return strings.Join(names, ", ")
 }
 
-// Close removes the ring. Frames must have been released.
+// Close removes the ring. Frames that GStreamer could not be made to give back
+// stay mapped.
 func (s *source) Close() error {
 	var errs []error
 	for _, p := range s.order {
 		p.out.Notify(pipeline.Wake{})
 	}
 	if s.reader != nil {
+		s.reader.Reclaim()
+		rep := s.Report()
+		s.mu.Lock()
+		s.final = &rep
+		s.mu.Unlock()
 		errs = append(errs, s.reader.Close())
 	}
 	if s.listener != nil {

@@ -111,8 +111,8 @@ func (r *runner) run(ctx context.Context) (*Manifest, error) {
 	}
 	r.state.advance(Finalising)
 	stopped := r.stop()
-	m := r.manifest()
 	r.closeSources()
+	m := r.manifest()
 	r.state.advance(Ended)
 	m.State = r.state.get().String()
 	r.progress()

@@ -17,7 +17,7 @@ import (
 const (
 	width, height = 1920, 1080
 	frameSize     = width * height * 3 / 2
-	frames        = 300
+	frames        = 600
 	pairs         = 11
 	preset        = "veryfast"
 )
@@ -40,7 +40,7 @@ inputs = ["v", "a"]
 path = "%s"
 `
 
-// BenchmarkRecording records 10 s of 1080p30 with sound, as fast as it goes, and
+// BenchmarkRecording records 20 s of 1080p30 with sound, as fast as it goes, and
 // has gst-launch-1.0 make the same file with the same encoder settings from the
 // same frames in memory. Reported are medians over the pairs of CPU seconds
 // (user and system): of `mpipe run` and its producer together against
