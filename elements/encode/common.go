@@ -13,6 +13,7 @@ const (
 	pkgGood = "gstreamer1.0-plugins-good"
 	pkgBad  = "gstreamer1.0-plugins-bad"
 	pkgUgly = "gstreamer1.0-plugins-ugly"
+	pkgAV   = "gstreamer1.0-libav"
 )
 
 // video is what every video encoder understands, so that one can take another's
@@ -31,9 +32,23 @@ func (v *video) props(p *pipeline.Props) {
 	rawProps(p, &v.raw)
 }
 
+// audio is what every audio encoder with a bit rate understands.
+type audio struct {
+	bitrate int64
+	raw     map[string]any
+}
+
+func (a *audio) props(p *pipeline.Props, bitrate string) {
+	p.Bitrate(&a.bitrate, "bitrate", bitrate, "Target bit rate.", pipeline.AtLeast("8k"))
+	rawProps(p, &a.raw)
+}
+
 func rawProps(p *pipeline.Props, raw *map[string]any) {
 	p.Table(raw, "gst", "Properties of the GStreamer element in its own words; they win over everything above.")
 }
+
+func videoKind(codec string) pipeline.Kind { return pipeline.Kind{Media: pipeline.Video, Codec: codec} }
+func audioKind(codec string) pipeline.Kind { return pipeline.Kind{Media: pipeline.Audio, Codec: codec} }
 
 // encoder is the fragment of an encoder that is one GStreamer element.
 func encoder(in, out pipeline.Kind, n pipeline.Node) pipeline.Fragment {

@@ -30,5 +30,5 @@ func (e *openh264) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		s.num("multi-thread", int64(e.threads))
 	}
 	n := pipeline.Node{Factory: "openh264enc", Package: pkgBad, Set: append(s, pipeline.Settings(e.raw)...), KeyInterval: e.keyInterval, KeyFrames: "gop-size"}
-	return encoder(pipeline.RawVideo, pipeline.Kind{Media: pipeline.Video, Codec: "h264"}, n), nil
+	return encoder(pipeline.RawVideo, videoKind("h264"), n), nil
 }

@@ -11,20 +11,18 @@ func init() {
 }
 
 type opus struct {
-	bitrate    int64
+	audio
 	content    string
 	complexity int
 	frame      string
-	raw        map[string]any
 }
 
 func (e *opus) Props(p *pipeline.Props) {
-	p.Bitrate(&e.bitrate, "bitrate", "96k", "Target bit rate.", pipeline.AtLeast("4k"))
+	e.audio.props(p, "96k")
 	p.String(&e.content, "content", "music", "What is heard: \"music\" for anything mixed, \"voice\" for speech alone, \"lowdelay\" for the shortest latency.",
 		pipeline.OneOf("music", "voice", "lowdelay"))
 	p.Int(&e.complexity, "complexity", 10, "CPU against quality.", pipeline.Between(0, 10))
 	p.String(&e.frame, "frame", "20ms", "Length of a packet.", pipeline.OneOf("2.5ms", "5ms", "10ms", "20ms", "40ms", "60ms"))
-	rawProps(p, &e.raw)
 }
 
 func (e *opus) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
@@ -34,5 +32,5 @@ func (e *opus) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 	s.num("complexity", int64(e.complexity))
 	s.str("frame-size", strings.TrimSuffix(e.frame, "ms"))
 	n := pipeline.Node{Factory: "opusenc", Package: pkgBase, Set: append(s, pipeline.Settings(e.raw)...)}
-	return encoder(pipeline.RawAudio, pipeline.Kind{Media: pipeline.Audio, Codec: "opus"}, n), nil
+	return encoder(pipeline.RawAudio, audioKind("opus"), n), nil
 }

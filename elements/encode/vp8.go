@@ -30,5 +30,5 @@ func (e *vp8) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		s.num("threads", int64(e.threads))
 	}
 	n := pipeline.Node{Factory: "vp8enc", Package: pkgGood, Set: append(s, pipeline.Settings(e.raw)...), KeyInterval: e.keyInterval, KeyFrames: "keyframe-max-dist"}
-	return encoder(pipeline.RawVideo, pipeline.Kind{Media: pipeline.Video, Codec: "vp8"}, n), nil
+	return encoder(pipeline.RawVideo, videoKind("vp8"), n), nil
 }

@@ -58,5 +58,5 @@ func (e *x264) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 	if e.profile != "" {
 		n.Caps = "video/x-h264,profile=" + e.profile
 	}
-	return encoder(pipeline.RawVideo, pipeline.Kind{Media: pipeline.Video, Codec: "h264"}, n), nil
+	return encoder(pipeline.RawVideo, videoKind("h264"), n), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,16 +50,18 @@ type OutputResult struct {
 
 // StreamResult is one stream of an output.
 type StreamResult struct {
-	From      string        `json:"from"` // the stage it comes from
-	Kind      string        `json:"kind"`
-	Frames    int64         `json:"frames"`      // in the file; of what was sent where it cannot be read back
-	Sent      int64         `json:"frames_sent"` // given to the muxer
-	Captured  int64         `json:"frames_in"`   // that left the source
-	KeyFrames int64         `json:"key_frames"`  // of Sent
-	FirstPTS  float64       `json:"first_pts_s"` // in the file
-	LastEnd   float64       `json:"last_end_s"`  // in the file
-	capture   time.Duration // running time of the first captured frame
-	first     time.Duration
+	From          string  `json:"from"` // the stage it comes from
+	Kind          string  `json:"kind"`
+	Frames        int64   `json:"frames"`                    // in the file; of what was sent where it cannot be read back
+	Sent          int64   `json:"frames_sent"`               // given to the muxer
+	Captured      int64   `json:"frames_in"`                 // that left the source
+	KeyFrames     int64   `json:"key_frames"`                // of Sent
+	FirstPTS      float64 `json:"first_pts_s"`               // in the file
+	LastEnd       float64 `json:"last_end_s"`                // in the file
+	LostInEncoder int64   `json:"lost_in_encoder,omitempty"` // video frames that an encoder took and never gave out
+	kind          pipeline.Kind
+	capture       time.Duration // running time of the first captured frame
+	first         time.Duration
 }
 
 // manifest reads all outputs back. It runs after the pipeline has stopped and
@@ -98,11 +101,15 @@ func (r *runner) verdict(o *output) OutputResult {
 	res := OutputResult{Stage: o.Stage, Path: o.File, Container: o.Container, Bytes: sink.Bytes}
 	for i, in := range o.ins {
 		t := r.gst.Traffic(in.node, in.pad)
-		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
+		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
 			FirstPTS: t.FirstPTS.Seconds(), LastEnd: t.LastEnd.Seconds()}
 		if f := r.feeds[in.source]; f != nil {
 			ft := f.feed.Traffic()
 			s.Captured, s.capture = ft.Frames, ft.FirstPTS
+		}
+		if r.oneForOne(in) && s.isVideo() && sink.EOS && s.Sent < s.Captured {
+			s.LostInEncoder = s.Captured - s.Sent
+			r.log.Warn("the encoder gave out fewer frames than it took", "stage", s.From, "lost", s.LostInEncoder)
 		}
 		res.Streams = append(res.Streams, s)
 		res.Duration = max(res.Duration, t.LastEnd.Seconds())
@@ -168,7 +175,7 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 		s := &res.Streams[i]
 		found := false
 		for j, f := range file {
-			if used[j] || f.Kind.String() != s.Kind {
+			if used[j] || !slices.Contains(f.Kinds, s.kind) {
 				continue
 			}
 			used[j], found = true, true
@@ -207,8 +214,32 @@ func skew(streams []StreamResult) *float64 {
 	return &ms
 }
 
-func (s *StreamResult) isVideo() bool {
-	return len(s.Kind) > 5 && s.Kind[len(s.Kind)-5:] == "video"
+func (s *StreamResult) isVideo() bool { return s.kind.Media == pipeline.Video }
+
+// oneForOne tells that nothing but an encoder lies between a source and an
+// output: then as many pictures go out as came in. Any other stage may change
+// their number on purpose.
+func (r *runner) oneForOne(in measured) bool {
+	stages := map[string]bool{}
+	for node := in.node; node != ""; {
+		n := r.nodes[node]
+		if n.Source {
+			break
+		}
+		stages[n.Stage] = true
+		ups := r.upstream[node]
+		if len(ups) == 0 {
+			return false
+		}
+		node = ups[0]
+	}
+	others := 0
+	for _, s := range r.plan.Graph.Stages {
+		if stages[s.ID] && s.Role == pipeline.RoleStage {
+			others++
+		}
+	}
+	return others == 1
 }
 
 func regular(path string) bool {

@@ -21,7 +21,9 @@ type FileReport struct {
 
 // FileStream is one stream of a file.
 type FileStream struct {
-	Kind pipeline.Kind
+	// Kinds are what the demuxer's caps can stand for: usually one; for MPEG-1
+	// audio in MP4, without its layer, two. Empty for what mpipe does not know.
+	Kinds []pipeline.Kind
 	Traffic
 }
 
@@ -82,12 +84,7 @@ func report(p *Pipeline, probe *C.MpipeProbe) FileReport {
 	C.g_mutex_lock(&probe.lock)
 	defer C.g_mutex_unlock(&probe.lock)
 	for _, s := range unsafe.Slice(&probe.streams[0], probe.n) {
-		st := FileStream{Traffic: readTap(s.tap)}
-		if kinds := pipeline.KindsOfCaps([]string{C.GoString(s.caps)}); len(kinds) > 0 {
-			st.Kind = kinds[0]
-		} else {
-			st.Kind = pipeline.Kind{Media: pipeline.Data}
-		}
+		st := FileStream{Kinds: pipeline.KindsOfCaps([]string{C.GoString(s.caps)}), Traffic: readTap(s.tap)}
 		r.Streams = append(r.Streams, st)
 	}
 	return r
