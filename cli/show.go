@@ -74,14 +74,14 @@ func summary(w io.Writer, m *run.Manifest) {
 
 func sourceTable(w io.Writer, sources map[string]pipeline.SourceReport) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	head := "\nSOURCE\tFRAMES\tBYTES\tCOPIED\tDROPPED\tBEFORE START\tLOST\tPRODUCER WAITED\n"
+	head := "\nSOURCE\tFRAMES\tBYTES\tCOPIED\tDROPPED\tLATE\tFILLED\tLOST\tPRODUCER WAITED\n"
 	for _, id := range sortedKeys(sources) {
 		for _, name := range sortedKeys(sources[id].Pads) {
 			fmt.Fprint(t, head)
 			head = ""
 			p := sources[id].Pads[name]
-			fmt.Fprintf(t, "%s.%s\t%d\t%s\t%d\t%d\t%d\t%d\t%s\n", id, name, p.Frames, pipeline.FormatSize(p.Bytes), p.Copied,
-				p.DroppedFull+p.Dropped, p.Late, p.Lost, p.Blocked.Round(time.Millisecond))
+			fmt.Fprintf(t, "%s.%s\t%d\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", id, name, p.Frames, pipeline.FormatSize(p.Bytes), p.Copied,
+				p.DroppedFull+p.Dropped, p.Late, p.Filled, p.Lost, p.Blocked.Round(time.Millisecond))
 		}
 	}
 	t.Flush()

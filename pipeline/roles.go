@@ -130,9 +130,10 @@ type Outlet interface {
 	// Push hands a frame over. Its cell is released when the graph has done
 	// with it; at once when Push fails.
 	Push(b *Borrowed) error
-	// Gap says that nothing comes for this pad from the capture stamp on for d,
-	// so that a muxer need not wait for it.
-	Gap(stamp, d time.Duration) error
+	// Fill covers a hole, from the capture stamp on for d, with the latest
+	// picture or with silence: muxers wait for a stream that says nothing. It
+	// gives the number of frames put in; 0 when it can do nothing yet.
+	Fill(stamp, d time.Duration) (int64, error)
 	// EOS ends the pad.
 	EOS() error
 }
@@ -164,7 +165,8 @@ type PadReport struct {
 	CopiedBytes int64         `json:"copied_bytes"`
 	DroppedFull int64         `json:"dropped_full"`   // by the producer, the buffer was full
 	Dropped     int64         `json:"dropped_policy"` // by the producer, of its own will
-	Late        int64         `json:"dropped_before_start"`
-	Lost        int64         `json:"lost"`       // committed or claimed by a producer that died, never delivered
-	Blocked     time.Duration `json:"blocked_ns"` // how long the producer waited for space
+	Late        int64         `json:"dropped_late"`   // from before the start, or from where a hole was filled
+	Filled      int64         `json:"filled"`         // put in where nothing came: repeated pictures, silence
+	Lost        int64         `json:"lost"`           // committed or claimed by a producer that died, never delivered
+	Blocked     time.Duration `json:"blocked_ns"`     // how long the producer waited for space
 }

@@ -21,6 +21,9 @@ func (t *Timeline) Start(stamp time.Duration) time.Duration {
 // Started tells whether zero is fixed.
 func (t *Timeline) Started() bool { return t.base.Load() != 0 }
 
+// Zero is the stamp that zero was fixed at; 0 before that.
+func (t *Timeline) Zero() time.Duration { return time.Duration(t.base.Load()) }
+
 // At gives the running time of a stamp, and false for a stamp before the start
 // or when the timeline has not started.
 func (t *Timeline) At(stamp time.Duration) (time.Duration, bool) {

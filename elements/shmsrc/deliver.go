@@ -16,12 +16,9 @@ const (
 	// frames of the others before the timeline starts without them: streams of
 	// one producer start within a frame of each other.
 	gather = 500 * time.Millisecond
-	// silentStart is how long a pad may give nothing at all, while others do,
-	// before it is ended: a muxer would wait for it for ever.
-	silentStart = 5 * time.Second
-	// gapAfter is how far a pad may fall behind the others before the graph is
-	// told that nothing comes, so that no muxer waits.
-	gapAfter = 2 * time.Second
+	// starving is how long an encoder may hunger at the copy limit before the
+	// run fails: nothing can move any more.
+	starving = 5 * time.Second
 	// commitGrace is how long, after a stop, a frame that a producer has begun
 	// may take to be finished.
 	commitGrace = time.Second
@@ -37,12 +34,14 @@ type pad struct {
 	out    pipeline.Outlet
 	stream *ring.Stream
 
-	format  uint32 // id of the format the outlet knows; 0 before the first
-	held    []ring.Frame
-	seen    bool          // a frame came
-	ended   bool          // EOS was sent
-	lastEnd time.Duration // capture stamp at which its latest frame ends
-	count   counters
+	format   uint32 // id of the format the outlet knows; 0 before the first
+	held     []ring.Frame
+	seen     bool          // a frame came
+	lastSeen time.Time     // when the latest did
+	ended    bool          // EOS was sent
+	lastEnd  time.Duration // capture stamp at which its latest frame ends
+	filled   time.Duration // capture stamp up to which a hole was filled; what is older comes too late
+	count    counters
 }
 
 var kinds = []ring.Kind{ring.KindAudio, ring.KindVideo} // audio first: it is small and others wait for it
@@ -89,7 +88,7 @@ func (s *source) deliver(ctx context.Context) error {
 			}
 			return nil
 		}
-		if err := s.silence(now.Sub(start)); err != nil {
+		if err := s.fillHoles(r, now.Sub(start)); err != nil {
 			return err
 		}
 		if s.stallTimeout > 0 && now.Sub(lastFrame) > s.stallTimeout && s.waiting(r) {
@@ -103,7 +102,7 @@ func (s *source) deliver(ctx context.Context) error {
 			if starved.IsZero() {
 				starved = now
 			}
-			if now.Sub(starved) > silentStart {
+			if now.Sub(starved) > starving {
 				return fmt.Errorf("the encoders behind this source hold more frames than the ring (%s) and copy_limit (%s) allow, so nothing moves; raise one of them, or choose an encoder setting with less look-ahead",
 					pipeline.FormatSize(s.capacity), pipeline.FormatSize(s.copyLimit))
 			}
@@ -159,7 +158,7 @@ func (s *source) take(r *ring.Reader, k ring.Kind, p *pad) bool {
 	if f.Cell == nil && f.Flags&ring.FlagEOS == 0 {
 		return false // it lies behind an evicted frame, and copies are at their limit
 	}
-	p.seen = true
+	p.seen, p.lastSeen = true, time.Now()
 	p.held = append(p.held, f)
 	return true
 }
@@ -253,7 +252,7 @@ func (s *source) push(p *pad, f ring.Frame) (done bool, err error) {
 		return true, p.end()
 	}
 	stamp := time.Duration(f.PTS)
-	if _, ok := s.env.Timeline.At(stamp); !ok {
+	if _, ok := s.env.Timeline.At(stamp); !ok || stamp < p.filled {
 		p.count.late.Add(1)
 		release(f)
 		return true, nil
@@ -342,34 +341,6 @@ func (s *source) nothingReady(r *ring.Reader) bool {
 // waiting tells that it is the producer that is waited for, not the graph.
 func (s *source) waiting(r *ring.Reader) bool {
 	return r.State() == ring.Live && s.nothingReady(r)
-}
-
-// silence looks after pads that give nothing while others do.
-func (s *source) silence(since time.Duration) error {
-	var latest time.Duration
-	for _, p := range s.order {
-		latest = max(latest, p.lastEnd)
-	}
-	if latest == 0 {
-		return nil
-	}
-	for _, p := range s.order {
-		switch {
-		case p.ended:
-		case !p.seen && p.lastEnd == 0 && since > silentStart:
-			s.env.Log.Warn("stream gives nothing; the recording goes on without it", "stream", p.name, "for", silentStart)
-			if err := p.end(); err != nil {
-				return err
-			}
-		case p.lastEnd > 0 && latest-p.lastEnd > gapAfter:
-			to := latest - gapAfter/2
-			if err := p.out.Gap(p.lastEnd, to-p.lastEnd); err != nil {
-				return err
-			}
-			p.lastEnd = to
-		}
-	}
-	return nil
 }
 
 // nextProducer waits for another producer where the graph wants that.

@@ -9,7 +9,7 @@ import (
 
 // counters of one pad, over all attachments.
 type counters struct {
-	frames, bytes, late atomic.Int64
+	frames, bytes, late, filled atomic.Int64
 }
 
 func (c *counters) add(f ring.Frame) {
@@ -77,6 +77,7 @@ func (s *source) Report() pipeline.SourceReport {
 			Frames:      pad.count.frames.Load(),
 			Bytes:       pad.count.bytes.Load(),
 			Late:        pad.count.late.Load(),
+			Filled:      pad.count.filled.Load(),
 			Copied:      st.Copied,
 			CopiedBytes: st.CopiedBytes,
 			DroppedFull: st.DroppedFull,

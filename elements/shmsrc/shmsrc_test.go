@@ -25,7 +25,7 @@ type graphEnd struct {
 	stamps    []time.Duration
 	first     []byte // first byte of each frame
 	formats   []pipeline.Format
-	gaps      []time.Duration
+	holes     []time.Duration
 	eos       bool
 	delivered chan struct{}
 }
@@ -59,11 +59,11 @@ func (g *graphEnd) Push(b *pipeline.Borrowed) error {
 	return nil
 }
 
-func (g *graphEnd) Gap(stamp, d time.Duration) error {
+func (g *graphEnd) Fill(stamp, d time.Duration) (int64, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.gaps = append(g.gaps, stamp, d)
-	return nil
+	g.holes = append(g.holes, stamp, d)
+	return 1, nil
 }
 
 func (g *graphEnd) EOS() error {
@@ -77,11 +77,11 @@ func (g *graphEnd) EOS() error {
 	return nil
 }
 
-// told gives the gaps: where each begins and how long it is.
-func (g *graphEnd) told() []time.Duration {
+// filled gives the holes that were filled: where each begins, how long it is.
+func (g *graphEnd) filled() []time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.Clone(g.gaps)
+	return slices.Clone(g.holes)
 }
 
 func (g *graphEnd) count() int { g.mu.Lock(); defer g.mu.Unlock(); return len(g.stamps) }
@@ -293,23 +293,32 @@ func TestAStopDeliversWhatWasCommitted(t *testing.T) {
 	}
 }
 
-// A stream that falls behind the others is told of as a gap, so that no muxer
-// waits for it.
-func TestAGapInOneStream(t *testing.T) {
+// A stream that falls behind the others is filled up, and what comes too late
+// for that is left out.
+func TestAHoleInOneStream(t *testing.T) {
 	video, audio := newEnd(0), newEnd(0)
 	r := newRig(t, map[string]*graphEnd{"video": video, "audio": audio}, nil)
 	r.write(1, 10, time.Hour, ring.Block(0))
 	r.write(0, 120, time.Hour, ring.Block(0)) // four seconds of pictures, 0.1 of sound
-	for end := time.Now().Add(5 * time.Second); len(audio.told()) == 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Second); len(audio.filled()) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("no gap was told of")
+			t.Fatal("the hole was not filled")
 		}
 	}
-	if from := audio.told()[0]; from != time.Hour+100*time.Millisecond {
-		t.Errorf("the gap begins at %v, want where the sound ended", from)
+	if h := audio.filled(); h[0] != time.Hour+100*time.Millisecond || (h[0]+h[1]).Round(10*time.Millisecond) != time.Hour+3*time.Second {
+		t.Errorf("filled from %v for %v, want from where the sound ended up to a second behind the pictures", h[0], h[1])
 	}
-	if len(video.told()) > 0 {
-		t.Error("pictures have no gap")
+	r.write(1, 10, time.Hour+200*time.Millisecond, ring.Block(0)) // too late
+	r.write(1, 10, time.Hour+4*time.Second, ring.Block(0))
+	r.prod.Close()
+	if err := r.ended(); err != nil {
+		t.Fatal(err)
+	}
+	if p := r.src.Report().Pads["audio"]; audio.count() != 20 || p.Late != 10 || p.Filled != 1 {
+		t.Errorf("%d packets arrived, counters %+v; want 20, 10 of them late", audio.count(), p)
+	}
+	if len(video.filled()) > 0 {
+		t.Error("the pictures have no hole")
 	}
 }
 

@@ -159,12 +159,19 @@ func (r *runner) readBack(o *output, res *OutputResult) {
 	case !res.Complete:
 		res.Error = "the output did not get its end of stream"
 	}
-	res.SkewMS = skew(res.Streams)
+	if keepsTime(res.Container) {
+		res.SkewMS = skew(res.Streams)
+	}
 }
 
 // shortTrack is how many packets a track may have for GStreamer's demuxer to
 // leave it out of what it reads.
 const shortTrack = 2
+
+// keepsTime tells that what a demuxer says of a container's stamps is what stands
+// in it. MPEG-TS has a clock of its own, and the stamps that come out of a file
+// follow the demuxer's guess of it: there the stamps as sent are given.
+func keepsTime(container string) bool { return container != "ts" }
 
 // match ties each stream that was sent to one of the file, in order within its
 // kind, and compares the number of frames.
@@ -179,7 +186,10 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 				continue
 			}
 			used[j], found = true, true
-			s.Frames, s.FirstPTS, s.LastEnd, s.first = f.Frames, f.FirstPTS.Seconds(), f.LastEnd.Seconds(), f.FirstPTS
+			s.Frames = f.Frames
+			if keepsTime(res.Container) {
+				s.FirstPTS, s.LastEnd, s.first = f.FirstPTS.Seconds(), f.LastEnd.Seconds(), f.FirstPTS
+			}
 			if f.Frames != s.Sent {
 				errs = append(errs, fmt.Errorf("%s of %s: %d frames sent, %d in the file", s.Kind, s.From, s.Sent, f.Frames))
 			}

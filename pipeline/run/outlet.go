@@ -46,6 +46,12 @@ func (o *outlet) close() {
 	o.shut = true
 }
 
+func (o *outlet) ready() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.opened && !o.shut
+}
+
 func (o *outlet) isShut() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -118,10 +124,10 @@ func (o *outlet) Push(b *pipeline.Borrowed) error {
 	return o.feed.Push(b, at)
 }
 
-func (o *outlet) Gap(stamp, d time.Duration) error {
+func (o *outlet) Fill(stamp, d time.Duration) (int64, error) {
 	at, ok := o.line.At(stamp)
-	if !ok {
-		return nil
+	if !ok || !o.ready() {
+		return 0, nil
 	}
-	return o.feed.Gap(at, d)
+	return o.feed.Fill(at, d)
 }

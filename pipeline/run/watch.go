@@ -71,6 +71,7 @@ func (w *watch) loop() error {
 		case m.Fault != nil && m.Fault.Warning:
 			r.log.Warn("gstreamer", "element", m.Fault.Element, "warning", m.Fault.Error())
 		case m.Fault != nil:
+			r.log.Debug("gstreamer", "element", m.Fault.Element, "error", m.Fault.Text, "details", m.Fault.Debug)
 			w.fail(r.faultError(m.Fault))
 		}
 		if w.collect() && w.err != nil && r.allSinksEnded() {

@@ -20,9 +20,10 @@ const feedRoom = 2
 // Feed pushes borrowed frames into an appsrc. All methods but Traffic belong to
 // one goroutine.
 type Feed struct {
-	id  string
-	c   *C.MpipeFeed
-	tap *C.MpipeTap
+	id    string
+	video bool
+	c     *C.MpipeFeed
+	tap   *C.MpipeTap
 }
 
 // Feed makes the appsrc id a feed.
@@ -65,11 +66,12 @@ func (f *Feed) SetFormat(format pipeline.Format) error {
 	if C.mpipe_feed_caps(f.c, caps, strides, offsets, C.int(planes)) != 0 {
 		return fmt.Errorf("gstreamer does not know the format %s", Caps(format))
 	}
+	f.video = format.Video != nil
 	return nil
 }
 
 // Push lends a frame at running time pts. The cell is released whether or not
-// the push succeeds.
+// the push succeeds. The latest picture is kept until the next, or the end.
 func (f *Feed) Push(b *pipeline.Borrowed, pts time.Duration) error {
 	flag := func(x pipeline.FrameFlags) C.uint32_t {
 		if b.Flags&x != 0 {
@@ -83,12 +85,31 @@ func (f *Feed) Push(b *pipeline.Borrowed, pts time.Duration) error {
 	return flowError(int(ret))
 }
 
-// Gap says that nothing comes from pts on for d.
-func (f *Feed) Gap(pts, d time.Duration) error {
-	if C.mpipe_feed_gap(f.c, C.int64_t(pts), C.int64_t(d)) != 0 {
-		return ErrStopped
+// repeatEvery is the distance of repeated pictures in a hole. An encoder that
+// looks ahead gives out what it holds only for more input: at 8 a second x264's
+// default look-ahead of 46 frames is through in 6 s, before the 10 s queue of
+// the stream beside it is full.
+const repeatEvery = time.Second / 8
+
+// silenceEvery is the length of one buffer of silence.
+const silenceEvery = time.Second / 10
+
+// Fill covers a hole in the stream from pts on for d: with the latest picture,
+// repeated, or with silence. Muxers wait for a stream that says nothing, and not
+// every encoder passes on that there is a gap. It returns the frames put in;
+// none for video before its first picture.
+func (f *Feed) Fill(pts, d time.Duration) (frames int64, err error) {
+	step := silenceEvery
+	if f.video {
+		step = repeatEvery
 	}
-	return nil
+	for end := pts + d; pts < end; pts += step {
+		if err := flowError(int(C.mpipe_feed_fill(f.c, C.int64_t(pts), C.int64_t(min(step, end-pts))))); err != nil {
+			return frames, err
+		}
+		frames++
+	}
+	return frames, nil
 }
 
 // EOS ends the stream behind what was pushed.

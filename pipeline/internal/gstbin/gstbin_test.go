@@ -226,51 +226,78 @@ func TestAddRefusesWhatGStreamerWouldIgnore(t *testing.T) {
 	}
 }
 
-func TestGapsReachTheSinkInOrder(t *testing.T) {
-	p, err := New("gap")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	path := filepath.Join(t.TempDir(), "gap.mkv")
-	chain(t, p, []string{"src", "appsrc"}, []string{"enc", "opusenc"})
-	p.Add("mux", "matroskamux", nil)
-	p.Add("file", "filesink", set("location", path))
-	if err := p.Link("enc", "mux", "audio_%u", ""); err != nil {
-		t.Fatal(err)
-	}
-	p.Link("mux", "file", "sink", "")
-	f := p.Feed("src")
-	if err := f.SetFormat(pipeline.Format{Audio: &pipeline.AudioFormat{Sample: "S16LE", Rate: 48000, Channels: 2}}); err != nil {
-		t.Fatal(err)
-	}
-	p.Tap("enc", "src")
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	mem := offHeap(t, 8192)
-	cells := unsafe.Slice((*pipeline.Cell)(unsafe.Pointer(&mem[0])), 100)
-	push := func(i int, at time.Duration) {
-		cells[i].Held.Store(1)
-		if err := f.Push(&pipeline.Borrowed{Data: mem[4096 : 4096+1920], Duration: 10 * time.Millisecond, Cell: &cells[i]}, at); err != nil {
+// A stream with a hole of ten seconds beside one that goes on: the muxer gets
+// both, and the pictures an encoder holds when the hole begins come out.
+func TestHolesAreFilled(t *testing.T) {
+	for _, hole := range []string{"video", "audio"} {
+		p, err := New("hole")
+		if err != nil {
 			t.Fatal(err)
 		}
+		const long = "15000000000"
+		path := filepath.Join(t.TempDir(), "a.mkv")
+		chain(t, p, []string{"v", "appsrc"}, []string{"venc", "x264enc"}, []string{"vq", "queue", "max-size-time", long, "max-size-buffers", "0"})
+		chain(t, p, []string{"a", "appsrc"}, []string{"aenc", "opusenc"}, []string{"aq", "queue", "max-size-time", long, "max-size-buffers", "0"})
+		p.Add("mux", "matroskamux", nil)
+		p.Add("file", "filesink", set("location", path))
+		for from, pad := range map[string]string{"vq": "video_%u", "aq": "audio_%u"} {
+			if err := p.Link(from, "mux", pad, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.Link("mux", "file", "sink", "")
+		p.Tap("vq", "src")
+		p.Tap("aq", "src")
+		video, audio := p.Feed("v"), p.Feed("a")
+		video.SetFormat(i420(64, 64))
+		audio.SetFormat(pipeline.Format{Audio: &pipeline.AudioFormat{Sample: "S16LE", Rate: 48000, Channels: 2}})
+		if err := p.Start(); err != nil {
+			t.Fatal(err)
+		}
+		mem := offHeap(t, 1<<20)
+		cells := unsafe.Slice((*pipeline.Cell)(unsafe.Pointer(&mem[0])), 4096)
+		n := 0
+		push := func(f *Feed, size int, at, d time.Duration) {
+			cells[n].Held.Store(1)
+			if err := f.Push(&pipeline.Borrowed{Data: mem[1<<19 : 1<<19+size], Duration: d, Cell: &cells[n]}, at); err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		for i := range 120 { // 12 s, 100 ms a step
+			at := time.Duration(i) * 100 * time.Millisecond
+			in := i < 10 || i >= 110
+			if in || hole != "video" {
+				push(video, 64*64*3/2, at, 100*time.Millisecond)
+			} else if i == 10 {
+				if frames, err := video.Fill(at, 10*time.Second); err != nil || frames != 80 {
+					t.Fatalf("%d pictures repeated (%v), want 80", frames, err)
+				}
+			}
+			if in || hole != "audio" {
+				push(audio, 19200, at, 100*time.Millisecond)
+			} else if i == 10 {
+				if frames, err := audio.Fill(at, 10*time.Second); err != nil || frames != 100 {
+					t.Fatalf("%d buffers of silence (%v), want 100", frames, err)
+				}
+			}
+		}
+		video.EOS()
+		audio.EOS()
+		untilEOS(t, p)
+		for _, q := range []string{"vq", "aq"} {
+			if end := p.Traffic(q, "src").LastEnd; end < 11900*time.Millisecond || end > 12200*time.Millisecond {
+				t.Errorf("hole in %s: %s ends at %v, want about 12 s", hole, q, end)
+			}
+		}
+		p.Stop()
+		for i := range cells {
+			if cells[i].Held.Load() != 0 {
+				t.Fatalf("cell %d is still held", i)
+			}
+		}
+		p.Close()
 	}
-	for i := range 50 {
-		push(i, time.Duration(i)*10*time.Millisecond)
-	}
-	if err := f.Gap(500*time.Millisecond, 2*time.Second); err != nil {
-		t.Fatal(err)
-	}
-	for i := 50; i < 100; i++ {
-		push(i, 2*time.Second+time.Duration(i)*10*time.Millisecond)
-	}
-	f.EOS()
-	untilEOS(t, p)
-	if end := p.Traffic("enc", "src").LastEnd; end < 2990*time.Millisecond || end > 3100*time.Millisecond {
-		t.Errorf("audio behind a gap ends at %v, want about 3 s", end)
-	}
-	p.Stop()
 }
 
 func TestCatalogDescribesX264(t *testing.T) {

@@ -1,7 +1,7 @@
 package gstbin
 
 /*
-#cgo pkg-config: gstreamer-1.0 gstreamer-app-1.0 gstreamer-video-1.0
+#cgo pkg-config: gstreamer-1.0 gstreamer-app-1.0 gstreamer-audio-1.0 gstreamer-video-1.0
 #cgo CFLAGS: -O2 -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations
 #include "shim.h"
 */

@@ -183,6 +183,9 @@ func (p *Pipeline) Stop() error {
 	if err := p.gst.BlockSetState(gst.StateNull); err != nil {
 		return errors.New("gstreamer refused to stop the pipeline")
 	}
+	for _, f := range p.feeds {
+		C.mpipe_feed_forget(f.c)
+	}
 	return nil
 }
 

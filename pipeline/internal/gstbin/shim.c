@@ -1,6 +1,7 @@
 #include "shim.h"
 
 #include <gst/app/gstappsrc.h>
+#include <gst/audio/audio.h>
 #include <gst/video/video.h>
 #include <linux/futex.h>
 #include <limits.h>
@@ -137,6 +138,8 @@ struct MpipeFeed {
   uintptr_t waiters_addr, seq_addr;
   gboolean is_video;
   GstVideoInfo info;
+  GstAudioInfo audio;
+  GstBuffer *last; /* the latest picture, kept to be repeated; NULL for sound */
   gboolean meta; /* frames need a GstVideoMeta */
   gsize offset[GST_VIDEO_MAX_PLANES];
   gint stride[GST_VIDEO_MAX_PLANES];
@@ -188,6 +191,7 @@ mpipe_feed_free (MpipeFeed *f)
 {
   GstAppSrcCallbacks none = { 0 };
   gst_app_src_set_callbacks (f->src, &none, NULL, NULL);
+  mpipe_feed_forget (f);
   gst_object_unref (f->src);
   mpipe_tap_unref (f->tap);
   g_free (f);
@@ -220,6 +224,10 @@ mpipe_feed_caps (MpipeFeed *f, const char *text, const int *strides, const uint6
     return -1;
   f->is_video = gst_structure_has_name (gst_caps_get_structure (caps, 0), "video/x-raw");
   f->meta = FALSE;
+  if (!f->is_video && !gst_audio_info_from_caps (&f->audio, caps)) {
+    gst_caps_unref (caps);
+    return -1;
+  }
   if (f->is_video) {
     if (!gst_video_info_from_caps (&f->info, caps)) {
       gst_caps_unref (caps);
@@ -253,6 +261,12 @@ mpipe_feed_push (MpipeFeed *f, void *data, uint64_t size, int64_t pts, int64_t d
   if (f->meta)
     gst_buffer_add_video_meta_full (b, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_INFO_FORMAT (&f->info),
         GST_VIDEO_INFO_WIDTH (&f->info), GST_VIDEO_INFO_HEIGHT (&f->info), f->planes, f->offset, f->stride);
+  if (f->is_video) {
+    GstBuffer *before = f->last;
+    f->last = gst_buffer_ref (b);
+    if (before)
+      gst_buffer_unref (before);
+  }
   /* Before the push: the streaming thread may be hungry again right after. */
   __atomic_store_n (&f->tap->hungry, 0, __ATOMIC_SEQ_CST);
   /* push_buffer takes the buffer whatever it returns: on failure it drops it
@@ -261,16 +275,38 @@ mpipe_feed_push (MpipeFeed *f, void *data, uint64_t size, int64_t pts, int64_t d
 }
 
 int
-mpipe_feed_gap (MpipeFeed *f, int64_t pts, int64_t duration)
+mpipe_feed_fill (MpipeFeed *f, int64_t pts, int64_t duration)
 {
-  /* appsrc queues serialized events in order with its buffers. */
-  GstEvent *gap = gst_event_new_gap ((GstClockTime) pts, (GstClockTime) duration);
-  return gst_element_send_event (GST_ELEMENT (f->src), gap) ? 0 : -1;
+  GstBuffer *b;
+  if (f->is_video) {
+    if (!f->last)
+      return GST_FLOW_OK;
+    b = gst_buffer_copy (f->last); /* the same memory */
+    GST_BUFFER_FLAG_UNSET (b, GST_BUFFER_FLAG_DISCONT);
+  } else {
+    gsize size = gst_util_uint64_scale (duration, GST_AUDIO_INFO_RATE (&f->audio), GST_SECOND) * GST_AUDIO_INFO_BPF (&f->audio);
+    b = gst_buffer_new_allocate (NULL, size, NULL);
+    GstMapInfo map;
+    gst_buffer_map (b, &map, GST_MAP_WRITE);
+    gst_audio_format_info_fill_silence (f->audio.finfo, map.data, map.size);
+    gst_buffer_unmap (b, &map);
+  }
+  GST_BUFFER_PTS (b) = (GstClockTime) pts;
+  GST_BUFFER_DURATION (b) = (GstClockTime) duration;
+  __atomic_store_n (&f->tap->hungry, 0, __ATOMIC_SEQ_CST);
+  return gst_app_src_push_buffer (f->src, b);
+}
+
+void
+mpipe_feed_forget (MpipeFeed *f)
+{
+  g_clear_pointer (&f->last, gst_buffer_unref);
 }
 
 int
 mpipe_feed_eos (MpipeFeed *f)
 {
+  mpipe_feed_forget (f);
   return gst_app_src_end_of_stream (f->src);
 }
 

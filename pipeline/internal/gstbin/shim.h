@@ -46,7 +46,10 @@ int mpipe_feed_level (MpipeFeed *f);
 int mpipe_feed_caps (MpipeFeed *f, const char *caps, const int *strides, const uint64_t *offsets, int planes);
 /* Returns a GstFlowReturn; the memory is lent only on GST_FLOW_OK. */
 int mpipe_feed_push (MpipeFeed *f, void *data, uint64_t size, int64_t pts, int64_t duration, uint32_t discont, uint32_t corrupt, MpipeCell *cell);
-int mpipe_feed_gap (MpipeFeed *f, int64_t pts, int64_t duration);
+/* Fills a hole in the stream: the latest picture once more, or silence. */
+int mpipe_feed_fill (MpipeFeed *f, int64_t pts, int64_t duration);
+/* Gives back the latest picture. */
+void mpipe_feed_forget (MpipeFeed *f);
 int mpipe_feed_eos (MpipeFeed *f);
 
 /* Asks the encoder for a key frame every interval ns of running time. */
