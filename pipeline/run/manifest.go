@@ -56,8 +56,8 @@ type StreamResult struct {
 	Sent          int64   `json:"frames_sent"`               // given to the muxer
 	Captured      int64   `json:"frames_in"`                 // that left the source
 	KeyFrames     int64   `json:"key_frames"`                // of Sent
-	FirstPTS      float64 `json:"first_pts_s"`               // in the file
-	LastEnd       float64 `json:"last_end_s"`                // in the file
+	FirstPTS      float64 `json:"first_pts_s"`               // in the file; as sent for MPEG-TS
+	LastEnd       float64 `json:"last_end_s"`                // in the file; as sent for MPEG-TS
 	LostInEncoder int64   `json:"lost_in_encoder,omitempty"` // video frames that an encoder took and never gave out
 	kind          pipeline.Kind
 	capture       time.Duration // running time of the first captured frame

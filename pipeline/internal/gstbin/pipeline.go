@@ -56,7 +56,7 @@ func (p *Pipeline) Add(id, factory string, set []pipeline.Setting) error {
 	}
 	p.elems[id] = e
 	if factory == "mp4mux" {
-		C.mpipe_mend_moof(element(e))
+		C.mpipe_mend_mp4(element(e))
 	}
 	return nil
 }

@@ -55,8 +55,8 @@ int mpipe_feed_eos (MpipeFeed *f);
 /* Asks the encoder for a key frame every interval ns of running time. */
 void mpipe_key_requests (GstElement *encoder, int64_t interval);
 
-/* Mends what mp4mux writes while it records; see moof.c. */
-void mpipe_mend_moof (GstElement *mux);
+/* Mends what mp4mux writes; see mp4.c. */
+void mpipe_mend_mp4 (GstElement *mux);
 
 /* 1 and the value is set; 0 and nothing is. */
 int mpipe_set_property (GstElement *e, const char *name, const char *value);

@@ -1,7 +1,7 @@
-/* Mends the fragments that mp4mux 1.22 writes with
- * fragment-mode=first-moov-then-finalise, so that a killed recording plays.
+/* Mends what mp4mux 1.22 writes.
  *
- * The muxer first writes sample sizes and durations as defaults of the track
+ * Its fragments with fragment-mode=first-moov-then-finalise, so that a killed
+ * recording plays. The muxer first writes sample sizes and durations as defaults of the track
  * fragment (tfhd) and withdraws a default when a sample differs. A run (trun)
  * that is begun after that and holds one sample equal to the withdrawn default
  * is then written without the value: players refuse the whole file. Constant
@@ -10,7 +10,11 @@
  * The mend keeps every size: in the tfhd the 8 bytes of base-data-offset make
  * room for the missing defaults, with default-base-is-moof (ISO/IEC 14496-12,
  * 8.8.7) and the runs' offsets counted from there instead.
- * docs/decisions/0002 has the account. */
+ *
+ * And the description of Opus: the muxer writes the numbers of the dOps box with
+ * the wrong end first (they are big-endian: "Encapsulation of Opus in ISO Base
+ * Media File Format", 4.3.2). Players then skip the first 0.3 s of sound and
+ * shift the rest. docs/decisions/0002 has the account of both. */
 #include "shim.h"
 
 #include <string.h>
@@ -117,10 +121,56 @@ mend_moof (guint8 *data, gsize size, gint64 pos)
 }
 
 static gboolean
-is_moof (GstBuffer *b)
+opus_rate (guint32 rate)
+{
+  return rate == 8000 || rate == 12000 || rate == 16000 || rate == 24000 || rate == 44100 || rate == 48000;
+}
+
+static void
+swap16 (guint8 *p)
+{
+  GST_WRITE_UINT16_BE (p, GST_READ_UINT16_LE (p));
+}
+
+/* A dOps box: size, type, version 0, channels, pre-skip (16 bits), rate (32),
+ * gain (16), mapping family. Its rate tells which end is first; a muxer that has
+ * been corrected is left alone. */
+static void
+mend_dops (Box b)
+{
+  if (b.size < 19 || b.at[8] != 0 || opus_rate (GST_READ_UINT32_BE (b.at + 12)) || !opus_rate (GST_READ_UINT32_LE (b.at + 12)))
+    return;
+  swap16 (b.at + 10);
+  GST_WRITE_UINT32_BE (b.at + 12, GST_READ_UINT32_LE (b.at + 12));
+  swap16 (b.at + 16);
+}
+
+/* Descends to the sample descriptions of a moov. An Opus entry has 36 bytes
+ * before its boxes: an audio sample entry's. */
+static void
+mend_descriptions (guint8 *p, const guint8 *end)
+{
+  static const char *inner[] = { "trak", "mdia", "minf", "stbl" };
+  Box b;
+  for (; box_at (p, end, NULL, &b); p += b.size) {
+    for (gsize i = 0; i < G_N_ELEMENTS (inner); i++)
+      if (memcmp (p + 4, inner[i], 4) == 0)
+        mend_descriptions (p + 8, p + b.size);
+    if (memcmp (p + 4, "stsd", 4) == 0 && b.size > 16)
+      mend_descriptions (p + 16, p + b.size);
+    else if (memcmp (p + 4, "Opus", 4) == 0 && b.size > 36)
+      mend_descriptions (p + 36, p + b.size);
+    else if (memcmp (p + 4, "dOps", 4) == 0)
+      mend_dops (b);
+  }
+}
+
+/* Whether the buffer is one whole box of the type, beginning with the other. */
+static gboolean
+is_box (GstBuffer *b, const char *type, const char *first)
 {
   guint8 head[16];
-  return gst_buffer_extract (b, 0, head, 16) == 16 && memcmp (head + 4, "moof", 4) == 0 && memcmp (head + 12, "mfhd", 4) == 0 &&
+  return gst_buffer_extract (b, 0, head, 16) == 16 && memcmp (head + 4, type, 4) == 0 && memcmp (head + 12, first, 4) == 0 &&
       GST_READ_UINT32_BE (head) == gst_buffer_get_size (b);
 }
 
@@ -129,12 +179,16 @@ pass (GstBuffer *b, gint64 *pos)
 {
   gint64 at = *pos;
   *pos += (gint64) gst_buffer_get_size (b);
-  if (!is_moof (b))
+  gboolean moof = is_box (b, "moof", "mfhd");
+  if (!moof && !is_box (b, "moov", "mvhd"))
     return b;
   b = gst_buffer_make_writable (b);
   GstMapInfo map;
   if (gst_buffer_map (b, &map, GST_MAP_READWRITE)) {
-    mend_moof (map.data, map.size, at);
+    if (moof)
+      mend_moof (map.data, map.size, at);
+    else
+      mend_descriptions (map.data + 8, map.data + map.size);
     gst_buffer_unmap (b, &map);
   }
   return b;
@@ -167,7 +221,7 @@ on_output (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 }
 
 void
-mpipe_mend_moof (GstElement *mux)
+mpipe_mend_mp4 (GstElement *mux)
 {
   GstPad *src = gst_element_get_static_pad (mux, "src");
   gst_pad_add_probe (src, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
