@@ -146,15 +146,17 @@ type Reporter interface {
 
 // SourceReport is a source's counters. All counts are totals since the start.
 type SourceReport struct {
-	Producer    string               `json:"producer,omitempty"` // who writes: "mpipe feed (pid 4711)"
-	Capacity    int64                `json:"capacity_bytes"`     // bytes of the buffer between producer and mpipe
-	Used        int64                `json:"used_bytes"`
-	HeldFrames  int64                `json:"held_frames"` // frames out in the graph now
-	HeldMost    int64                `json:"held_most"`
-	HeldBytes   int64                `json:"held_bytes"`
-	CopyLimit   int64                `json:"copy_limit_bytes"` // most bytes of copies alive at a time
-	CopiesAlive int64                `json:"copies_alive_bytes"`
-	Pads        map[string]PadReport `json:"pads"`
+	Producer string `json:"producer,omitempty"` // who writes: "mpipe feed (pid 4711)"
+	// ProducerDied: the last producer ended without a word.
+	ProducerDied bool                 `json:"producer_died"`
+	Capacity     int64                `json:"capacity_bytes"` // bytes of the buffer between producer and mpipe
+	Used         int64                `json:"used_bytes"`
+	HeldFrames   int64                `json:"held_frames"` // frames out in the graph now
+	HeldMost     int64                `json:"held_most"`
+	HeldBytes    int64                `json:"held_bytes"`
+	CopyLimit    int64                `json:"copy_limit_bytes"` // most bytes of copies alive at a time
+	CopiesAlive  int64                `json:"copies_alive_bytes"`
+	Pads         map[string]PadReport `json:"pads"`
 }
 
 // PadReport is the counters of one pad of a source.

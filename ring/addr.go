@@ -49,6 +49,13 @@ func parseAddr(s string) (address, error) {
 	return a, nil
 }
 
+// CheckAddr tells whether a text is a ring's address: a name, a path or
+// unix:PATH. The ring need not exist.
+func CheckAddr(addr string) error {
+	_, err := parseAddr(addr)
+	return err
+}
+
 // consumerSuffix is added to a ring's file for its consumer page.
 const consumerSuffix = ".consumer"
 

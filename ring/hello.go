@@ -161,7 +161,7 @@ func fitStreams(streams []StreamSpec, g *geometry) error {
 		capacity := g.classes[c].capacity * granule
 		extent, _ := g.classes[c].place(0, uint64(s.MaxFrame))
 		if 2*extent*granule > capacity {
-			return fmt.Errorf("frames of stream %q take up to %d bytes, but the %s arena has %d: it must hold two; make the consumer's arena at least %d bytes or the frames smaller",
+			return fmt.Errorf("frames of stream %q take up to %d bytes, but the %s arena has %d: it must hold two with room for the seam; make the consumer's arena (its capacity) at least %d bytes or the frames smaller",
 				s.Name, s.MaxFrame, s.Kind, capacity, 2*extent*granule)
 		}
 	}

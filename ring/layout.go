@@ -40,7 +40,7 @@ const (
 
 	defaultVideoBytes = 64 << 20  // 21 pictures of 1080p I420
 	defaultAudioBytes = 1 << 20   // 5 s of 48 kHz S16 stereo
-	maxArenaBytes     = 1 << 36   // keeps the position modulus far above any capacity
+	maxArenaBytes     = MaxArena  // keeps the position modulus far above any capacity
 	defaultCopyLimit  = 256 << 20 // 82 pictures of 1080p I420, above x264's largest look-ahead
 
 	videoAlign = 64 // granules: pages, so that a lent frame can be evicted page by page

@@ -17,10 +17,14 @@ type Config struct {
 	Slots      int          // frames per class, a power of two from 4 to 65536; default 1024
 	CopyLimit  int64        // bytes of copies alive at a time, by TakeCopy and Evict; default 256 MiB
 	Log        *slog.Logger // default: silent
+	Refused    func(error)  // told of each producer that was not taken, and why; may be nil
 	Name       string       // who consumes, shown to producers and tools; default "mpipe"
 
 	startAtWrap bool // tests: begin where sequence and position are about to wrap
 }
+
+// MaxArena is the most bytes one class's payload can have.
+const MaxArena = 1 << 36
 
 // Listener waits for producers at one address.
 type Listener struct {
@@ -52,6 +56,9 @@ func Listen(addr string, cfg Config) (*Listener, error) {
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(error) {}
 	}
 	if cfg.Name == "" {
 		cfg.Name = "mpipe"

@@ -241,6 +241,7 @@ func (l *namedListener) accept(ctx context.Context) (*Reader, error) {
 			return r, nil
 		}
 		l.cfg.Log.Warn("ring: producer refused", "ring", l.path, "reason", err)
+		l.cfg.Refused(err)
 		if err := l.locked(func() error { return l.renew(true) }); err != nil {
 			return nil, err
 		}

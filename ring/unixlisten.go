@@ -233,6 +233,7 @@ func readHello(conn *net.UnixConn) (hello, int, error) {
 
 func (l *unixListener) refuse(conn *net.UnixConn, reason error) {
 	l.cfg.Log.Warn("ring: producer refused", "ring", l.ln.Addr().String(), "reason", reason)
+	l.cfg.Refused(reason)
 	w := welcome{refused: true, reason: reason.Error(), name: l.cfg.Name, pid: os.Getpid()}
 	_, _ = conn.Write(w.encode()) // nobody to tell when it fails
 	_ = conn.Close()

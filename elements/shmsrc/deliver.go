@@ -347,6 +347,9 @@ func (s *source) waiting(r *ring.Reader) bool {
 func (s *source) nextProducer(ctx context.Context) bool {
 	dead := s.reader.State() == ring.Dead
 	if dead {
+		s.mu.Lock()
+		s.died = true
+		s.mu.Unlock()
 		s.env.Log.Warn("the producer died", "producer", s.reader.Producer().Name, "pid", s.reader.Producer().PID)
 	}
 	if !dead || s.onProducerExit != "wait" || ctx.Err() != nil {

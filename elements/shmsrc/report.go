@@ -56,7 +56,7 @@ func (s *source) Report() pipeline.SourceReport {
 	if s.reader == nil {
 		return rep
 	}
-	rep.Producer = s.reader.Producer().String()
+	rep.Producer, rep.ProducerDied = s.reader.Producer().String(), s.died
 	stats := s.reader.Stats()
 	rep.CopiesAlive = stats.CopiesAlive
 	for _, c := range stats.Classes {

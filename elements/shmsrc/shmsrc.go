@@ -7,8 +7,11 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/ring"
@@ -36,12 +39,15 @@ type source struct {
 	env      *pipeline.SourceEnv
 	listener *ring.Listener
 	pads     map[string]*pad
-	order    []*pad              // pads sorted by name
-	depth    map[ring.Kind]int64 // most frames held downstream since the last eviction; Run's goroutine
+	order    []*pad                             // pads sorted by name
+	refused  atomic.Value                       // refusal: why the latest producer was not taken
+	giveUp   atomic.Pointer[context.CancelFunc] // ends the wait for a producer
+	depth    map[ring.Kind]int64                // most frames held downstream since the last eviction; Run's goroutine
 
 	mu     sync.Mutex
 	reader *ring.Reader           // the current attachment
 	past   totals                 // what ended attachments counted
+	died   bool                   // the latest producer did, without ending its streams
 	final  *pipeline.SourceReport // of Close
 }
 
@@ -61,6 +67,17 @@ func (s *source) Props(p *pipeline.Props) {
 func (s *source) OnFormatChange() string { return s.onFormatChange }
 
 func (s *source) Check() error {
+	if err := ring.CheckAddr(s.addr); err != nil {
+		return pipeline.At("ring", "%w", err)
+	}
+	for _, c := range []struct {
+		prop  string
+		bytes int64
+	}{{"capacity", s.capacity}, {"audio_capacity", s.audioCapacity}} {
+		if c.bytes > ring.MaxArena {
+			return pipeline.At(c.prop, "%s is more than a ring can have; allowed are at most %s", pipeline.FormatSize(c.bytes), pipeline.FormatSize(ring.MaxArena))
+		}
+	}
 	names := make([]string, 0, len(s.streams))
 	for n := range s.streams {
 		names = append(names, n)
@@ -113,6 +130,7 @@ func (s *source) Open(ctx context.Context, env *pipeline.SourceEnv) error {
 		AudioBytes: s.audioCapacity,
 		CopyLimit:  s.copyLimit,
 		Name:       "mpipe " + env.Stage,
+		Refused:    s.onRefusal,
 		Log:        env.Log,
 	})
 	if err != nil {
@@ -123,20 +141,34 @@ func (s *source) Open(ctx context.Context, env *pipeline.SourceEnv) error {
 	return s.attach(ctx)
 }
 
+// onRefusal remembers why a producer was not taken; without memory there is no
+// point in waiting for another.
+func (s *source) onRefusal(reason error) {
+	s.refused.Store(refusal{reason})
+	if noMemory(reason) {
+		if cancel := s.giveUp.Load(); cancel != nil {
+			(*cancel)()
+		}
+	}
+}
+
+// refusal gives every stored reason the same concrete type, as atomic.Value wants.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
 // attach waits for a producer and ties its streams to the pads.
 func (s *source) attach(ctx context.Context) error {
-	wait := ctx
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if s.attachTimeout > 0 {
-		var cancel context.CancelFunc
 		wait, cancel = context.WithTimeout(ctx, s.attachTimeout)
 		defer cancel()
 	}
+	s.giveUp.Store(&cancel)
 	r, err := s.listener.Accept(wait)
 	if err != nil {
-		if ctx.Err() == nil && wait.Err() != nil {
-			return &timeoutError{fmt.Sprintf("no producer attached to ring %q within %v; start one, such as: mpipe feed --ring %s, or raise attach_timeout", s.addr, s.attachTimeout, s.addr)}
-		}
-		return err
+		return s.notAttached(ctx, wait, err)
 	}
 	if err := s.bind(r); err != nil {
 		r.StopProducer()
@@ -144,12 +176,33 @@ func (s *source) attach(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	s.reader = r
+	s.reader, s.died = r, false
 	s.mu.Unlock()
 	p := r.Producer()
 	s.env.Log.Info("producer attached", "producer", p.Name, "pid", p.PID)
 	return nil
 }
+
+// notAttached says why no producer came. What one was refused for matters more
+// than that none was taken in time; no memory is final.
+func (s *source) notAttached(ctx, wait context.Context, err error) error {
+	refusal, _ := s.refused.Load().(error)
+	timedOut := ctx.Err() == nil && wait.Err() != nil
+	switch {
+	case refusal != nil && (timedOut || noMemory(refusal)):
+		remedy := "change the producer, or the source's properties"
+		if noMemory(refusal) {
+			remedy = "give the source a smaller capacity, or /dev/shm more room (in a container: docker run --shm-size=256m)"
+		}
+		return &timeoutError{fmt.Sprintf("a producer was refused: %v; %s", refusal, remedy)}
+	case timedOut:
+		return &timeoutError{fmt.Sprintf("no producer attached to ring %q within %v; start one, such as: mpipe feed --ring %s, or raise attach_timeout", s.addr, s.attachTimeout, s.addr)}
+	default:
+		return err
+	}
+}
+
+func noMemory(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM) }
 
 type timeoutError struct{ text string }
 

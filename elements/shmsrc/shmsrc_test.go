@@ -338,6 +338,7 @@ func TestOutputsFollowTheirNames(t *testing.T) {
 			t.Errorf("%q was taken", pad)
 		}
 	}
+	s.addr = "r"
 	s.streams["screen"] = "film"
 	if err := s.Check(); err == nil || !strings.Contains(err.Error(), "streams.screen") {
 		t.Errorf("a stream of kind film got %v", err)

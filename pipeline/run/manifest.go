@@ -24,7 +24,7 @@ type Manifest struct {
 	File     string                           `json:"file"`
 	State    string                           `json:"state"`
 	Complete bool                             `json:"complete"` // every output is
-	Reason   string                           `json:"reason"`   // "end of stream", "signal", "error" or "killed"
+	Reason   string                           `json:"reason"`   // "end of stream", "producer died", "signal", "error" or "killed"
 	Error    string                           `json:"error,omitempty"`
 	Started  time.Time                        `json:"started"`
 	Elapsed  float64                          `json:"elapsed_s"`
@@ -72,6 +72,11 @@ func (r *runner) manifest() *Manifest {
 		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(),
 		Outputs: make([]OutputResult, len(r.outputs)),
 	}
+	for _, rep := range m.Sources {
+		if rep.ProducerDied && m.Reason == "end of stream" {
+			m.Reason = "producer died"
+		}
+	}
 	if r.err != nil {
 		m.Error = r.err.Error()
 		if m.Reason == "" {
@@ -89,7 +94,7 @@ func (r *runner) manifest() *Manifest {
 		m.Complete = m.Complete && o.Complete
 		if r.err == nil && !o.Complete {
 			r.err = &pipeline.Error{Class: pipeline.Environment, Stage: o.Stage, Msg: "the output is not complete: " + o.Error,
-				Remedy: "compare frames and frames_sent in the manifest"}
+				Remedy: "the manifest has the counts: frames_in, frames_sent, frames"}
 			m.Error, m.Reason = r.err.Error(), "error"
 		}
 	}
@@ -102,7 +107,7 @@ func (r *runner) verdict(o *output) OutputResult {
 	for i, in := range o.ins {
 		t := r.gst.Traffic(in.node, in.pad)
 		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
-			FirstPTS: t.FirstPTS.Seconds(), LastEnd: t.LastEnd.Seconds()}
+			FirstPTS: max(0, t.FirstPTS).Seconds(), LastEnd: t.LastEnd.Seconds()}
 		if f := r.feeds[in.source]; f != nil {
 			ft := f.feed.Traffic()
 			s.Captured, s.capture = ft.Frames, ft.FirstPTS
@@ -119,7 +124,10 @@ func (r *runner) verdict(o *output) OutputResult {
 		res.Error = "nothing was recorded"
 		return res
 	}
-	if o.File == "" || !regular(o.File) {
+	if st, err := os.Stat(o.File); o.File != "" && err != nil {
+		res.Error = fmt.Sprintf("the file is gone: %v", err)
+		return res
+	} else if o.File == "" || !st.Mode().IsRegular() {
 		res.Complete = sink.EOS
 		if !res.Complete {
 			res.Error = "the output did not get its end of stream"
@@ -134,8 +142,8 @@ func (r *runner) verdict(o *output) OutputResult {
 func (r *runner) readBack(o *output, res *OutputResult) {
 	ctx, cancel := context.WithTimeout(context.Background(), readBackLimit)
 	defer cancel()
-	if removeEmpty(o.File) {
-		res.Error = "nothing was recorded"
+	if removeEmpty(o.File) || !sent(res.Streams) {
+		res.Error = "nothing was recorded: no frame came"
 		return
 	}
 	rep, err := gstbin.ReadFile(ctx, o.File, o.Container)
@@ -168,6 +176,11 @@ func (r *runner) readBack(o *output, res *OutputResult) {
 // leave it out of what it reads.
 const shortTrack = 2
 
+// sent tells that anything went into the output.
+func sent(streams []StreamResult) bool {
+	return slices.ContainsFunc(streams, func(s StreamResult) bool { return s.Sent > 0 })
+}
+
 // keepsTime tells that what a demuxer says of a container's stamps is what stands
 // in it. MPEG-TS has a clock of its own, and the stamps that come out of a file
 // follow the demuxer's guess of it: there the stamps as sent are given.
@@ -187,7 +200,7 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 			}
 			used[j], found = true, true
 			s.Frames = f.Frames
-			if keepsTime(res.Container) {
+			if keepsTime(res.Container) && f.Frames > 0 {
 				s.FirstPTS, s.LastEnd, s.first = f.FirstPTS.Seconds(), f.LastEnd.Seconds(), f.FirstPTS
 			}
 			if f.Frames != s.Sent {
@@ -250,11 +263,6 @@ func (r *runner) oneForOne(in measured) bool {
 		}
 	}
 	return others == 1
-}
-
-func regular(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular()
 }
 
 // removeEmpty takes back a name that was claimed and never written to.

@@ -283,3 +283,24 @@ func TestContainers(t *testing.T) {
 		})
 	}
 }
+
+// A file that somebody removed while it was written is not a recording.
+func TestAFileThatVanished(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.mkv")
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for { // once there is something in it
+			if st, err := os.Stat(path); err == nil && st.Size() > 0 {
+				os.Remove(path)
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	m, err := run.Run(context.Background(), plan(t, fmt.Sprintf(head, "frames = 100\nslow = \"5ms\"")+fmt.Sprintf(mp4, path)), run.Options{})
+	<-gone
+	if err == nil || m.Complete || !strings.Contains(err.Error(), "the file is gone") || run.ExitCode(m, err) != run.ExitFailed {
+		t.Errorf("got %v, manifest %+v", err, m.Outputs)
+	}
+}

@@ -243,6 +243,7 @@ func stageError(s *graph.Stage, class pipeline.Class, err error) *pipeline.Error
 	var prop *pipeline.PropError
 	if errors.As(err, &prop) {
 		e.Pos = s.PosOf(prop.Prop)
+		err = prop.Err // the place says which property
 	}
 	e.Msg = err.Error()
 	return e
