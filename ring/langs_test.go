@@ -38,6 +38,55 @@ func python(ctx context.Context, interpreter string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+func node(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "node", args...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// nodeModule builds the addon as its users do, by node-gyp against the headers
+// that came with node, once per run of the tests, outside of the source.
+func nodeModule(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(testDir, "node")
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"node/addon.c", "node/values.h", "node/binding.gyp", "node/package.json", "node/index.js", "node/example.js", "node/test.js", "c/mpipe_ring.h"} {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, filepath.Base(file)), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(testCtx(t), "../scripts/node-gyp", "rebuild", "-C", dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("node-gyp: %v\n%s", err, out)
+	}
+	return dir
+}
+
+func compileCPP(t *testing.T, file string) string {
+	return compile(t, filepath.Base(file)+".out", "-x", "c++", "-std=c++17", file, "-lstdc++")
+}
+
+// TestCPlusPlusLibrary runs cpp/test.cpp.
+func TestCPlusPlusLibrary(t *testing.T) {
+	exe := compileCPP(t, "cpp/test.cpp")
+	playPolicies(t, func(ctx context.Context, addr string) *exec.Cmd { return exec.CommandContext(ctx, exe, addr) })
+}
+
+// TestNodeLibrary runs node/test.js.
+func TestNodeLibrary(t *testing.T) {
+	test := filepath.Join(nodeModule(t), "test.js")
+	playPolicies(t, func(ctx context.Context, addr string) *exec.Cmd { return node(ctx, test, addr) })
+}
+
 // TestExamplesOfLanguages runs the example of each language, which feeds two
 // pictures of different size and a sound from threads of its own or in turns:
 // every frame arrives with the bytes that were hashed before they were written,
@@ -77,6 +126,14 @@ var languages = []struct {
 	}},
 	{"python-kernel", "unix", shaText, func(_ *testing.T, ctx context.Context, args ...string) *exec.Cmd {
 		return python(ctx, withNumpy(), append([]string{"python/example.py", "--atomics", "kernel"}, args...)...)
+	}},
+	{"c++", "", fnvText, func(t *testing.T, ctx context.Context, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, compileCPP(t, "cpp/example.cpp"), args...)
+		cmd.Stderr = os.Stderr
+		return cmd
+	}},
+	{"node", "", shaText, func(t *testing.T, ctx context.Context, args ...string) *exec.Cmd {
+		return node(ctx, append([]string{filepath.Join(nodeModule(t), "example.js")}, args...)...)
 	}},
 }
 
@@ -194,7 +251,8 @@ func TestPythonLibrary(t *testing.T) {
 }
 
 // playPolicies is the consumer of a test program that says what it wants next
-// on its standard output. It ends with a second epoch of the ring.
+// on its standard output, and is told on its standard input when there is a
+// second epoch of the ring.
 func playPolicies(t *testing.T, cmd func(ctx context.Context, addr string) *exec.Cmd) {
 	ctx := testCtx(t)
 	addr := "unix:" + filepath.Join(t.TempDir(), "ring.sock")
@@ -206,11 +264,23 @@ func playPolicies(t *testing.T, cmd func(ctx context.Context, addr string) *exec
 		return l
 	}
 	l := listen()
-	out := start(t, cmd(ctx, addr))
-	r, err := l.Accept(ctx)
+	program := cmd(ctx, addr)
+	in, err := program.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
+	out := start(t, program)
+	accept := func() *Reader {
+		soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		r, err := l.Accept(soon)
+		if err != nil {
+			out.Scan() // what it said before it gave up
+			t.Fatalf("%v: %s", err, out.Text())
+		}
+		return r
+	}
+	r := accept()
 	done := false
 	for out.Scan() {
 		switch line := out.Text(); line {
@@ -232,9 +302,10 @@ func playPolicies(t *testing.T, cmd func(ctx context.Context, addr string) *exec
 			_ = r.Close()
 			_ = l.Close()
 			l = listen()
-			if r, err = l.Accept(ctx); err != nil {
+			if _, err := in.Write([]byte("again\n")); err != nil {
 				t.Fatal(err)
 			}
+			r = accept()
 			got := takeAll(t, ctx, r, fnvText)
 			if len(got) != 5 || got["v 4"] == "" {
 				t.Errorf("the second epoch delivered %v", got)

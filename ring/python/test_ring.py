@@ -79,6 +79,7 @@ if pid == 0:
     os._exit(1)
 assert os.waitpid(pid, 0)[1] == 0
 
+sys.stdin.readline()  # it listens again
 lost = p.reattach(10)
 assert lost == p.lost and lost >= 4 and p.epochs == 2, (lost, p.epochs)
 for n in range(5):  # the writer and the format go on
