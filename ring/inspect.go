@@ -22,7 +22,8 @@ const inspectLimit = 3 * time.Second
 
 // Inspect reads the counters of a live ring without stopping anything: it maps
 // what is there read-only. Over a socket it asks the consumer for read-only fds
-// of all attachments; a named ring shows its latest. The files a dead consumer
+// of all attachments, and shows the state of one whose header its producer
+// overwrote as unreadable; a named ring shows its latest. The files a dead consumer
 // left are shown with Listening false.
 func Inspect(addr string) (Info, error) {
 	a, err := parseAddr(addr)
@@ -92,7 +93,9 @@ func (info *Info) askSocket(a address) error {
 	for i := 0; i < len(fds); i += 2 {
 		seg, cons, g, err := mapPair(fds[i], fds[i+1], unix.PROT_READ)
 		if err != nil {
-			return err
+			// Its producer wrote over the header, which is no reason not to see the others.
+			info.Attachments = append(info.Attachments, Stats{State: "unreadable: " + err.Error()})
+			continue
 		}
 		info.Attachments = append(info.Attachments, readStats(g, seg, cons))
 		_ = seg.unmap()
