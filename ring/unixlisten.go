@@ -197,7 +197,7 @@ func (l *unixListener) handshake(conn *net.UnixConn) {
 		_ = conn.Close()
 	case l.pending <- pendingProducer{conn, h, uid}:
 	default:
-		l.refuse(conn, fmt.Errorf("%d producers are waiting already", pendingMost))
+		l.refuse(conn, &tryLaterError{fmt.Sprintf("%d producers are waiting already", pendingMost)})
 	}
 }
 
@@ -262,8 +262,11 @@ func (l *unixListener) refuse(conn *net.UnixConn, reason error) {
 	if n := l.countRefusal(); n <= refusalsLogged {
 		l.cfg.Log.Warn("ring: producer refused", "ring", l.ln.Addr().String(), "reason", reason)
 	}
-	w := welcome{refused: true, reason: reason.Error(), name: l.cfg.Name, pid: os.Getpid()}
-	_, _ = conn.Write(w.encode()) // nobody to tell when it fails
+	// What passes by itself is answered by hanging up: the producer tries again.
+	if later := (*tryLaterError)(nil); !errors.As(reason, &later) {
+		w := welcome{refused: true, reason: reason.Error(), name: l.cfg.Name, pid: os.Getpid()}
+		_, _ = conn.Write(w.encode()) // nobody to tell when it fails
+	}
 	_ = conn.Close()
 }
 
@@ -306,7 +309,7 @@ func (l *unixListener) attach(p pendingProducer) (_ *Reader, err error) {
 	epoch, alive := l.epoch, len(l.readers)
 	l.mu.Unlock()
 	if alive >= attachmentsMost {
-		return nil, fmt.Errorf("%d producers are attached already", alive)
+		return nil, &tryLaterError{fmt.Sprintf("%d producers are attached already", alive)}
 	}
 	used := usedClasses(p.h.streams)
 	g := plan(l.cfg, epoch, used)
