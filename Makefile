@@ -22,6 +22,7 @@ setup: ## install what is missing (Debian 12); does nothing when all is there
 	@scripts/setup
 
 build: setup ## build bin/mpipe
+	@[ -x bin/mpipe ] || echo "building mpipe; the first time this takes minutes, as the binding to GStreamer is compiled too"
 	go build -ldflags '$(LDFLAGS)' -o bin/mpipe ./cmd/mpipe
 
 test: setup lint ## lint, then all tests: with the race detector where it applies, then plainly

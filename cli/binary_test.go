@@ -251,6 +251,7 @@ func TestSecondSignalStopsNow(t *testing.T) {
 	time.Sleep(500 * time.Millisecond)
 	rec.cmd.Process.Signal(syscall.SIGINT)
 	rec.until("draining")
+	time.Sleep(time.Second) // well beyond what counts as the same signal
 	began := time.Now()
 	rec.cmd.Process.Signal(syscall.SIGINT)
 	rec.exit(run.ExitKilled)

@@ -50,9 +50,10 @@ takes them; the stamps are the same. When the ring is full the feed waits and
 loses nothing. With --when-full drop it leaves that frame out and counts it, as a
 renderer does that must not wait.
 
-exit codes: 0 all was fed, or the consumer asked to stop, or the first SIGINT or
-SIGTERM ended the streams; 1 something failed; 2 wrong command line; 130 stopped
-by the second signal.`,
+exit codes: 0 all was fed, or the consumer asked to stop, or the first SIGINT,
+SIGTERM or SIGHUP ended the streams; 1 something failed, or the feed was stopped
+before a consumer took the ring; 2 wrong command line; 130 stopped by the second
+signal.`,
 		examples: []example{
 			{"mpipe feed --ring demo --duration 10s", "ten seconds of the test pattern, 1280x720 at 30 frames a second"},
 			{"mpipe feed --ring demo --pattern 1920x1080@60 --pace reader --frames 600", "600 frames of another size, as fast as the encoder allows"},
@@ -94,13 +95,7 @@ func (o *feedFlags) run(c *call) int {
 		Duration: o.duration, AttachTimeout: o.attach, Every: o.every,
 	}
 	sc := newScreen(c.stderr)
-	switch {
-	case o.every == 0:
-	case o.json:
-		opts.Progress = func(r feed.Report) { printLine(c.stdout, map[string]any{"status": r}) }
-	default:
-		opts.Progress = func(r feed.Report) { sc.status(feedLine(r)) }
-	}
+	o.show(c, sc, &opts)
 	stop := onSignals(sc, "ending the streams, press Ctrl-C again to stop now")
 	defer stop.release()
 	src, err := o.source(stop.ctx, c, &opts)
@@ -108,10 +103,28 @@ func (o *feedFlags) run(c *call) int {
 	switch {
 	case errors.As(err, &wrong):
 		return c.usage("%v", err)
+	case err != nil && stop.ctx.Err() != nil:
+		return c.failed(feed.ErrNotAttached)
 	case err != nil:
 		return c.failed(err)
 	}
 	return o.feed(c, sc, stop, src, opts)
+}
+
+// show has the feed tell how it goes, where and as the flags say.
+func (o *feedFlags) show(c *call, sc *screen, opts *feed.Options) {
+	switch {
+	case o.json && o.every > 0:
+		status := func(r feed.Report) { printLine(c.stdout, map[string]any{"status": r}) }
+		opts.Progress = status
+		opts.Waiting = func() { status(feed.Report{Ring: o.ring, Waiting: true, Streams: []feed.StreamReport{}}) }
+	case o.json:
+	default:
+		opts.Waiting = func() { fmt.Fprintf(sc, "waiting for a consumer of ring %s\n", o.ring) }
+		if o.every > 0 {
+			opts.Progress = func(r feed.Report) { sc.status(feedLine(r)) }
+		}
+	}
 }
 
 // feed runs the feed and reports; the second signal does not wait for it.
@@ -153,6 +166,8 @@ func (o *feedFlags) check(args []string) error {
 	switch {
 	case o.ring == "":
 		return errors.New("--ring is missing: the address that the graph's source has as ring")
+	case ring.CheckAddr(o.ring) != nil:
+		return fmt.Errorf("--ring: %s", strings.TrimPrefix(ring.CheckAddr(o.ring).Error(), "ring: "))
 	case len(args) > 0 && (raw || len(o.pattern) > 0):
 		return errors.New("a file, --pattern and raw frames (--video, --audio) exclude each other")
 	case len(o.pattern) > 0 && (o.video != "" || o.audioIn != ""):
@@ -204,7 +219,8 @@ func (o *feedFlags) media(ctx context.Context, path string) (*feed.Source, error
 		}
 		m.MaxSize = v
 	}
-	return feed.Media(ctx, path, m)
+	s, err := feed.Media(ctx, path, m)
+	return s, mediaError(path, err)
 }
 
 func (o *feedFlags) test(opts *feed.Options) (*feed.Source, error) {

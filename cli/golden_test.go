@@ -89,6 +89,8 @@ func TestGolden(t *testing.T) {
 		"check-ok":            "check testdata/ok.toml --param path=a.bin",
 		"run-manifest-place":  "run testdata/ok.toml --param path=a.bin --manifest testdata/none/m.json",
 		"feed-no-ring":        "feed",
+		"feed-bad-ring":       "feed --ring a/b",
+		"ring-bad-name":       "ring stat a/b",
 		"feed-too-much":       "feed film.mkv --ring x --video 16x16@30",
 		"feed-raw-no-video":   "feed --ring x --audio 48000x2 --no-video",
 		"feed-bad-size":       "feed --ring x --pattern 1280:720",

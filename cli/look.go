@@ -25,8 +25,8 @@ can carry, and whether every GStreamer element is installed. All errors come in
 one go, each with its line and what to do. Exit code 0 when there are none, 78
 otherwise.`,
 		examples: []example{
-			{"mpipe check graphs/*.toml", "check all examples"},
-			{"mpipe check meeting.toml --param meeting_id=42", "check a graph that has required parameters"},
+			{"mpipe check graphs/record.toml --param ring=demo --param out=demo.mp4", "check a graph that has required parameters"},
+			{"mpipe check graphs/*.toml --param ring=demo --param out=demo.mkv", "check several at once; each error names its file"},
 		},
 		declare: func(f *flags) func(*call) int {
 			o := &planFlags{}
@@ -75,7 +75,7 @@ func explainVerb() *verb {
 		short: "show what a graph becomes: everything put in, copies, outputs",
 		examples: []example{
 			{"mpipe explain graphs/record.toml --param ring=demo --param out=demo.mp4", "see the queues, converters, parsers and muxers"},
-			{"mpipe explain meeting.toml --json | jq '.nodes[] | select(.why)'", "only what the planner put in"},
+			{"mpipe explain meeting.toml --param id=42 --json | jq '.nodes[] | select(.why)'", "only what the planner put in"},
 		},
 		declare: func(f *flags) func(*call) int {
 			o := &planFlags{}
@@ -102,8 +102,8 @@ func graphVerb() *verb {
 		name: "graph", args: "GRAPH", min: 1, max: 1,
 		short: "draw a graph with everything that is put in, as dot or mermaid",
 		examples: []example{
-			{"mpipe graph meeting.toml | dot -Tsvg > meeting.svg", "a picture, with graphviz"},
-			{"mpipe graph meeting.toml --format mermaid", "to paste into a Markdown page"},
+			{"mpipe graph meeting.toml --param id=42 | dot -Tsvg > meeting.svg", "a picture, with graphviz"},
+			{"mpipe graph meeting.toml --param id=42 --format mermaid", "to paste into a Markdown page"},
 		},
 		declare: func(f *flags) func(*call) int {
 			o := &planFlags{}

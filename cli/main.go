@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -104,6 +105,33 @@ func countErrors(err error) int {
 		return len(es)
 	}
 	return 1
+}
+
+// errorLine is one error of {"errors": [ … ]}, which --json prints beside the
+// text on standard error when nothing was started.
+type errorLine struct {
+	Pos    string `json:"pos,omitempty"` // file:line:column
+	Stage  string `json:"stage,omitempty"`
+	Msg    string `json:"msg"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+func errorLines(err error) (lines []errorLine) {
+	if es, ok := err.(pipeline.Errors); ok {
+		for _, e := range es {
+			lines = append(lines, errorLines(e)...)
+		}
+		return lines
+	}
+	var e *pipeline.Error
+	if !errors.As(err, &e) {
+		return []errorLine{{Msg: err.Error()}}
+	}
+	l := errorLine{Pos: e.Pos.String(), Stage: e.Stage, Msg: e.Msg, Remedy: e.Remedy}
+	if e.Err != nil {
+		l.Msg = strings.TrimPrefix(l.Msg+": "+e.Err.Error(), ": ")
+	}
+	return []errorLine{l}
 }
 
 func plural(n int, what string) string {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/mpipe/mpipe/pipeline"
@@ -26,9 +27,16 @@ path, or unix:/path.sock.`,
 				if c.args[0] != "stat" {
 					return c.usage("unknown command %q%s", c.args[0], suggest(c.args[0], []string{"stat"}))
 				}
+				if err := ring.CheckAddr(c.args[1]); err != nil {
+					return c.usage("%s", strings.TrimPrefix(err.Error(), "ring: "))
+				}
 				info, err := ring.Inspect(c.args[1])
 				if err != nil {
-					return c.failed(err)
+					code := c.failed(err)
+					if !strings.ContainsAny(c.args[1], "/:") { // a name
+						listRings(c)
+					}
+					return code
 				}
 				if asJSON {
 					printJSON(c.stdout, info)
@@ -41,9 +49,17 @@ path, or unix:/path.sock.`,
 	}
 }
 
-// failed reports what went wrong outside of graphs: exit code 1.
+// listRings says what one may have meant.
+func listRings(c *call) {
+	if names := ringNames(); len(names) > 0 {
+		fmt.Fprintf(c.stderr, "rings in /dev/shm: %s\n", strings.Join(names, ", "))
+	}
+}
+
+// failed reports what went wrong outside of graphs: exit code 1. The verb's name
+// stands for the prefix of package ring.
 func (c *call) failed(err error) int {
-	fmt.Fprintf(c.stderr, "mpipe %s: %v\n", c.verb.name, err)
+	fmt.Fprintf(c.stderr, "mpipe %s: %s\n", c.verb.name, strings.TrimPrefix(err.Error(), "ring: "))
 	return 1
 }
 

@@ -30,22 +30,24 @@ func runVerb() *verb {
 		long: `It waits for the producers the graph names, records until they end, finalises
 every output, reads it back and says what is in it.
 
-SIGINT (Ctrl-C) or SIGTERM drains: nothing new is taken from the producers, what
-is inside goes on into the outputs, and these are finalised. A second signal
-stops at once.
+SIGINT (Ctrl-C), SIGTERM or SIGHUP drains: nothing new is taken from the
+producers, what is inside goes on into the outputs, and these are finalised. A
+second signal stops at once. Under nohup, SIGHUP is ignored. When the reader of
+standard output or standard error ends, the recording goes on.
 
 On a terminal a line shows how it goes: time, frames a second, speed, how full
 the ring is, drops, bytes written. Elsewhere the same comes as plain lines, or
 with --json as one JSON object a line on standard output: {"status": …} while it
-runs, {"manifest": …} at the end.
+runs, {"manifest": …} at the end, or {"errors": [ … ]} alone when the graph is
+wrong.
 
 exit codes: 0 every output is complete; 1 something failed; 2 wrong command
 line; 70 a defect of mpipe; 78 the graph is wrong, nothing was started;
 130 stopped by the second signal.`,
 		examples: []example{
 			{"mpipe run graphs/record.toml --param ring=demo --param out=demo.mp4", "record what comes through the ring \"demo\" into an MP4"},
-			{"mpipe run meeting.toml --set h264.bitrate=1M --set h264.type=openh264", "the same graph with other settings, the file unchanged"},
-			{"mpipe run meeting.toml --json | jq 'select(.status).status.fps'", "for programs: how it goes, as JSON lines"},
+			{"mpipe run meeting.toml --param id=43 --set h264.bitrate=1M --set h264.type=openh264", "the same graph with other settings, the file unchanged"},
+			{"mpipe run meeting.toml --param id=44 --json | jq 'select(.status).status.fps'", "for programs: how it goes, as JSON lines"},
 		},
 		declare: func(f *flags) func(*call) int {
 			o := &runFlags{}
@@ -69,7 +71,7 @@ func graphFlags(f *flags, o *graph.Options) {
 func (o *runFlags) run(c *call) int {
 	plan, err := graph.LoadPlan(c.args[0], o.graph, run.Catalog())
 	if err != nil {
-		return c.fail(err)
+		return o.refuse(c, err)
 	}
 	if o.manifest != "" {
 		// An unwritable place is found now, not after an hour of recording.
@@ -92,10 +94,21 @@ func (o *runFlags) run(c *call) int {
 		Log: log, Progress: o.progress(c, sc), Every: o.every, DrainTimeout: o.drain, Kill: stop.kill,
 	})
 	sc.clear()
-	if err != nil {
+	switch {
+	case run.ExitCode(m, err) == run.ExitConfig:
+		return o.refuse(c, err)
+	case err != nil:
 		return o.finish(c, m, c.fail(err))
 	}
 	return o.finish(c, m, run.ExitCode(m, nil))
+}
+
+// refuse reports errors for which nothing was started: there is no account.
+func (o *runFlags) refuse(c *call, err error) int {
+	if o.json {
+		printLine(c.stdout, map[string]any{"errors": errorLines(err)})
+	}
+	return c.fail(err)
 }
 
 // finish shows and stores the manifest.
@@ -126,11 +139,24 @@ func (o *runFlags) progress(c *call, sc *screen) func(run.Status) {
 	case o.every == 0:
 		return nil
 	case o.json:
-		return func(s run.Status) { printLine(c.stdout, map[string]any{"status": s}) }
+		return func(s run.Status) {
+			if !idle(s) {
+				printLine(c.stdout, map[string]any{"status": s})
+			}
+		}
 	default:
-		return func(s run.Status) { sc.status(progressLine(s)) }
+		// The source's log line says that it waits, and for what.
+		logged := o.level == "debug" || o.level == "info"
+		return func(s run.Status) {
+			if !idle(s) && !(logged && waiting(s)) {
+				sc.status(progressLine(s))
+			}
+		}
 	}
 }
+
+// idle tells of a run that ended before any frame flowed: the error says it all.
+func idle(s run.Status) bool { return s.State == run.Ended.String() && s.Elapsed == 0 }
 
 func printLine(w io.Writer, v any) {
 	b, err := json.Marshal(v)

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -92,38 +93,60 @@ type stopper struct {
 	end  context.CancelFunc
 }
 
-// onSignals listens to SIGINT and SIGTERM. The first is answered with `says`;
-// the third ends the process, should something hang.
+// sameStop is how long after the first signal another one counts as the same
+// wish to stop: timeout(1) sends its signal to the child and then to the group.
+const sameStop = 300 * time.Millisecond
+
+// onSignals listens to SIGINT, SIGTERM and, unless it came ignored as nohup(1)
+// leaves it, SIGHUP. The first is answered with `says`; the third ends the
+// process, should something hang.
+//
+// It ignores SIGPIPE: whoever reads standard output or standard error may end
+// before mpipe does, such as a tee that Ctrl-C reaches too, and what was worth
+// starting is worth finalising. Nothing looks at the errors of such writes.
 func onSignals(sc *screen, says string) *stopper {
 	s := &stopper{kill: make(chan struct{}), done: make(chan struct{}), ch: make(chan os.Signal, 3)}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	signal.Notify(s.ch, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		for n := 1; ; n++ {
-			select {
-			case <-s.done:
-				return
-			case <-s.ch:
-			}
-			switch n {
-			case 1:
-				fmt.Fprintf(sc, "%s\n", says)
-				s.end()
-			case 2:
-				fmt.Fprintf(sc, "stopping now\n")
-				close(s.kill)
-			default:
-				os.Exit(run.ExitKilled)
-			}
-		}
-	}()
+	signal.Ignore(syscall.SIGPIPE)
+	stops := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		stops = append(stops, syscall.SIGHUP)
+	}
+	signal.Notify(s.ch, stops...)
+	go s.listen(sc, says)
 	return s
+}
+
+func (s *stopper) listen(sc *screen, says string) {
+	var first time.Time
+	for n := 0; ; {
+		select {
+		case <-s.done:
+			return
+		case <-s.ch:
+		}
+		if n == 1 && time.Since(first) < sameStop {
+			continue
+		}
+		switch n++; n {
+		case 1:
+			first = time.Now()
+			s.end()
+			fmt.Fprintf(sc, "%s\n", says)
+		case 2:
+			close(s.kill)
+			fmt.Fprintf(sc, "stopping now\n")
+		default:
+			os.Exit(run.ExitKilled)
+		}
+	}
 }
 
 // release gives the signals back to the system's defaults.
 func (s *stopper) release() {
 	s.once.Do(func() {
 		signal.Stop(s.ch)
+		signal.Reset(syscall.SIGPIPE)
 		close(s.done)
 		s.end()
 	})

@@ -16,7 +16,7 @@ import (
 //
 //	00:00:12  30.0 fps  1.00x  ring 12% of 64.0MiB  dropped 0  written 3.4MiB
 func progressLine(s run.Status) string {
-	if s.State == run.Building.String() || s.State == run.Opening.String() {
+	if waiting(s) {
 		return "waiting for a producer"
 	}
 	parts := []string{clock(s.Media)}
@@ -42,6 +42,11 @@ func progressLine(s run.Status) string {
 		written += o.Bytes
 	}
 	return strings.Join(append(parts, "written "+pipeline.FormatSize(written)), "  ")
+}
+
+// waiting tells of a run whose sources wait for their producers.
+func waiting(s run.Status) bool {
+	return s.State == run.Building.String() || s.State == run.Opening.String()
 }
 
 // lost counts the frames that a producer made and no output will show.

@@ -102,9 +102,11 @@ func dial(ctx context.Context, a address) (*net.UnixConn, error) {
 func greet(ctx context.Context, conn *net.UnixConn, h hello) (*Producer, error) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
+	fault(faultFound)
 	if _, err := conn.Write(h.encode()); err != nil {
 		return nil, &tryLaterError{"the consumer hung up"}
 	}
+	fault(faultPosted)
 	buf, oob := make(mem, pageSize), make([]byte, unix.CmsgSpace(2*4))
 	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
 	fds := receivedFDs(oob[:oobn])
@@ -127,6 +129,7 @@ func greet(ctx context.Context, conn *net.UnixConn, h hello) (*Producer, error) 
 		return nil, err
 	}
 	defer closeFDs(fds)
+	fault(faultWelcome)
 	p, err := mapProducer(fds[0], fds[1], h.streams)
 	if err != nil {
 		return nil, err

@@ -80,11 +80,15 @@ func processIs(pid int, ticks uint64) bool {
 func postHello(ctx context.Context, seg, cons mem, g *geometry, h hello) (*Producer, error) {
 	box := seg.a32(wordsOff + wordMailbox)
 	state := cons.a32(consState)
+	fault(faultFound)
 	if state.Load() != consWaiting || !box.CompareAndSwap(mailboxOpen, uint32(h.pid)) {
 		return nil, &tryLaterError{"the ring has a producer already"}
 	}
+	fault(faultMailbox)
 	copy(seg[mailboxOff:mailboxOff+pageSize], h.encode())
+	fault(faultHello)
 	box.Store(uint32(h.pid) | mailboxPosted) // SYNC POINT hello
+	fault(faultPosted)
 	futexWake(box, 1)
 	for {
 		seq := cons.a32(consStateSeq)
@@ -96,6 +100,7 @@ func postHello(ctx context.Context, seg, cons mem, g *geometry, h hello) (*Produ
 		case consClosed:
 			return nil, &tryLaterError{"the consumer left"}
 		default:
+			fault(faultWelcome)
 			return watchConsumer(seg, cons, g, h)
 		}
 		if err := ctx.Err(); err != nil {

@@ -90,6 +90,12 @@ var valuesInC = []struct {
 	{"sizeof(mpr_class_page)", consClassSize}, {"sizeof(mpr_hello_stream)", helloStreamSize}, {"sizeof(mpr_welcome)", welcomeSize},
 	{"sizeof(((mpr_consumer_page *)0)->reason)", consReasonSize}, {"sizeof(((mpr_hello *)0)->name)", nameSize},
 	{"sizeof(((mpr_hello_stream *)0)->name)", streamNameSize}, {"sizeof(((mpr_format_entry *)0)->name)", formatTextSize},
+	{"MPR_AT_FOUND", uint64(faultFound)}, {"MPR_AT_MAILBOX", uint64(faultMailbox)}, {"MPR_AT_HELLO", uint64(faultHello)}, {"MPR_AT_POSTED", uint64(faultPosted)}, {"MPR_AT_WELCOME", uint64(faultWelcome)},
+	{"MPR_AT_MAPPED", uint64(faultMapped)}, {"MPR_AT_ATTACHED", uint64(faultAttached)}, {"MPR_AT_WRITER_ENTRY", uint64(faultWriterEntry)}, {"MPR_AT_FORMAT", uint64(faultFormat)}, {"MPR_AT_PUBLISHED", uint64(faultPublished)},
+	{"MPR_AT_ROOM", uint64(faultRoom)}, {"MPR_AT_INTENT", uint64(faultIntent)}, {"MPR_AT_MOVED", uint64(faultMoved)}, {"MPR_AT_FILLED", uint64(faultFilled)}, {"MPR_AT_TAGGED", uint64(faultTagged)},
+	{"MPR_AT_CLAIMED", uint64(faultClaimed)}, {"MPR_AT_STAMPED", uint64(faultStamped)}, {"MPR_AT_COMMITTED", uint64(faultCommitted)}, {"MPR_AT_ABORTING", uint64(faultAborting)}, {"MPR_AT_ABORTED", uint64(faultAborted)},
+	{"MPR_AT_TOOK_WAIT", uint64(faultTookWait)}, {"MPR_AT_MOVED_SEQ", uint64(faultMovedSeq)}, {"MPR_AT_WAITING", uint64(faultWaiting)}, {"MPR_AT_WOKEN", uint64(faultWoken)}, {"MPR_AT_ENDED", uint64(faultEnded)},
+	{"MPR_AT_UNSAID", uint64(faultUnsaid)},
 }
 
 // TestLayoutAgreesWithC compiles the header and compares every offset and

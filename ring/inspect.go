@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,8 @@ const inspectLimit = 3 * time.Second
 
 // Inspect reads the counters of a live ring without stopping anything: it maps
 // what is there read-only. Over a socket it asks the consumer for read-only fds
-// of all attachments; a named ring shows its latest. The files a dead consumer
+// of all attachments, and shows the state of one whose header its producer
+// overwrote as unreadable; a named ring shows its latest. The files a dead consumer
 // left are shown with Listening false.
 func Inspect(addr string) (Info, error) {
 	a, err := parseAddr(addr)
@@ -34,7 +36,7 @@ func Inspect(addr string) (Info, error) {
 	}
 	info := Info{Addr: addr, Attachments: []Stats{}}
 	if a.sock {
-		err = info.askSocket(a)
+		err = info.askUntilAnswered(a)
 	} else {
 		err = info.readFiles(a)
 	}
@@ -59,15 +61,32 @@ func (info *Info) readFiles(a address) error {
 	return nil
 }
 
-func (info *Info) askSocket(a address) error {
+// askUntilAnswered asks again when the consumer hangs up: it does so to whoever
+// it has no time for, and so may be asked again.
+func (info *Info) askUntilAnswered(a address) error {
 	ctx, cancel := context.WithTimeout(context.Background(), inspectLimit)
 	defer cancel()
+	for {
+		err := info.askSocket(ctx, a)
+		if !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) && !errors.Is(err, io.EOF) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(attachRetry):
+		}
+	}
+}
+
+func (info *Info) askSocket(ctx context.Context, a address) error {
 	conn, err := dial(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(inspectLimit))
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline)
 	if _, err := conn.Write(hello{role: roleObserver}.encode()); err != nil {
 		return fmt.Errorf("ask the consumer: %w", err)
 	}
@@ -75,6 +94,9 @@ func (info *Info) askSocket(a address) error {
 	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
 	fds := receivedFDs(oob[:oobn])
 	defer closeFDs(fds)
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
 	if err != nil {
 		return fmt.Errorf("the consumer did not answer: %w", err)
 	}
@@ -92,7 +114,9 @@ func (info *Info) askSocket(a address) error {
 	for i := 0; i < len(fds); i += 2 {
 		seg, cons, g, err := mapPair(fds[i], fds[i+1], unix.PROT_READ)
 		if err != nil {
-			return err
+			// Its producer wrote over the header, which is no reason not to see the others.
+			info.Attachments = append(info.Attachments, Stats{State: "unreadable: " + err.Error()})
+			continue
 		}
 		info.Attachments = append(info.Attachments, readStats(g, seg, cons))
 		_ = seg.unmap()

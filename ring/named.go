@@ -24,6 +24,10 @@ import (
 // posting its HELLO, or between connecting and sending it.
 const handshakeLimit = 5 * time.Second
 
+// mailboxSlice is how often the process that took the mailbox is looked at until
+// it posts its HELLO: nobody else can attach in the meantime.
+const mailboxSlice = 5 * time.Millisecond
+
 // Mailbox word: 0 open, otherwise the producer's pid with one of these marks.
 const (
 	mailboxPIDMask  = 1<<24 - 1 // pids end at 2^22, proc(5)
@@ -276,7 +280,7 @@ func (l *namedListener) awaitPost(ctx context.Context) (uint32, error) {
 			case word&mailboxPosted != 0:
 			case since.IsZero():
 				since = time.Now()
-			case time.Since(since) > handshakeLimit || unix.Kill(int(word&mailboxPIDMask), 0) == unix.ESRCH:
+			case time.Since(since) > handshakeLimit || !processIs(int(word&mailboxPIDMask), 0):
 				since = time.Time{}
 				return l.renew(true)
 			}
@@ -289,7 +293,11 @@ func (l *namedListener) awaitPost(ctx context.Context) (uint32, error) {
 			return word, nil
 		}
 		// Closing parks the page, so the address stays good without the lock.
-		futexWait(l.cur.b.words.a32(wordMailbox), word, waitSlice)
+		slice := waitSlice
+		if word != mailboxOpen {
+			slice = mailboxSlice
+		}
+		futexWait(l.cur.b.words.a32(wordMailbox), word, slice)
 	}
 }
 

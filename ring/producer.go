@@ -70,7 +70,9 @@ func newProducer(g *geometry, seg, cons mem, streams []StreamSpec) *Producer {
 			read: cc.a64(consRead), spaceSeq: cc.a32(consSpaceSeq),
 		}
 	}
+	fault(faultMapped)
 	seg.a32(wordsOff + wordProducerState).Store(producerAttached)
+	fault(faultAttached)
 	return p
 }
 
@@ -165,7 +167,9 @@ func (p *Producer) publish(stream int, f *streamFormat, encode func(mem)) (uint3
 			f.ID = uint32(i + 1)
 			entry := p.seg[formatsOff+i*formatSize:][:formatSize]
 			encode(entry)
+			fault(faultFormat)
 			entry.a32(formatState).Store(formatPublished) // SYNC POINT format
+			fault(faultPublished)
 			p.formats[i].Store(f)
 			return f.ID, nil
 		}
@@ -257,9 +261,11 @@ func (p *Producer) Close() error {
 	p.endMu.Unlock()
 	p.mu.Lock()
 	p.seg.a32(wordsOff + wordProducerState).Store(producerEnded) // SYNC POINT end
+	fault(faultEnded)
 	seq := p.seg.a32(wordsOff + wordDataSeq)
 	seq.Add(1)
 	futexWake(seq, 1)
+	fault(faultUnsaid)
 	p.mu.Unlock()
 	p.stop() // without the lock: it waits for watchers, which take it
 	p.mu.Lock()
@@ -298,6 +304,7 @@ func (p *Producer) takeEntry() (*Writer, error) {
 		if !e.a32(writerState).CompareAndSwap(writerFree, writerLive) {
 			continue
 		}
+		fault(faultWriterEntry)
 		e.a32(writerPID).Store(uint32(os.Getpid()))
 		e.a32(writerTID).Store(0) // goroutines are not bound to threads
 		p.users++

@@ -7,18 +7,24 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// pendingMost bounds the producers that have said HELLO and wait for Accept, and
-// handshakesMost the connections that have not said it yet.
+// Limits of what strangers can make a listener do.
 const (
-	pendingMost    = 16
-	handshakesMost = 32
+	pendingMost     = 16 // producers that have said HELLO and wait for Accept
+	handshakesMost  = 32 // connections that have not said it yet; the oldest makes room for the next
+	chatterMost     = 64 // messages after the HELLO, which a producer has no use for
+	refusalsLogged  = 8  // in one refusalWindow; the rest are counted
+	attachmentsMost = 64 // alive at the same time
 )
+
+const refusalWindow = time.Second
 
 type unixListener struct {
 	cfg     Config
@@ -31,7 +37,12 @@ type unixListener struct {
 	mu      sync.Mutex
 	epoch   uint64
 	readers map[*Reader]int // live attachments, with the fds of their consumer pages
-	greet   map[*net.UnixConn]bool
+	greet   []*net.UnixConn // in their handshake, the oldest first
+
+	refused struct { // under mu
+		since time.Time
+		n     int // in this window
+	}
 }
 
 // pendingProducer has a good HELLO and waits for Accept.
@@ -52,7 +63,6 @@ func listenUnix(a address, cfg Config) (*unixListener, error) {
 		slots:   make(chan struct{}, handshakesMost),
 		done:    make(chan struct{}),
 		readers: map[*Reader]int{},
-		greet:   map[*net.UnixConn]bool{},
 	}
 	l.wg.Add(1)
 	go l.run()
@@ -86,15 +96,14 @@ func bindSocket(a address) (*net.UnixListener, error) {
 			return nil, fmt.Errorf("ring: %w", err)
 		}
 	}
-	ln, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: a.path, Net: "unixpacket"})
+	// Before the socket listens: who connects in between would come unsigned.
+	lc := net.ListenConfig{Control: passCredentials}
+	sock, err := lc.Listen(context.Background(), "unixpacket", a.path)
 	if err != nil {
 		return nil, fmt.Errorf("ring: %w", err)
 	}
-	err = os.Chmod(a.path, 0o600)
-	if err == nil {
-		err = passCredentials(ln)
-	}
-	if err != nil {
+	ln := sock.(*net.UnixListener)
+	if err := os.Chmod(a.path, 0o600); err != nil {
 		_ = ln.Close()
 		return nil, fmt.Errorf("ring: %w", err)
 	}
@@ -103,13 +112,9 @@ func bindSocket(a address) (*net.UnixListener, error) {
 
 // passCredentials has the kernel sign every HELLO. Connections inherit it from
 // the listener, so that it holds for a HELLO sent before accept, too.
-func passCredentials(ln *net.UnixListener) error {
-	raw, err := ln.SyscallConn()
-	if err != nil {
-		return err
-	}
+func passCredentials(_, _ string, raw syscall.RawConn) error {
 	var opt error
-	err = raw.Control(func(fd uintptr) {
+	err := raw.Control(func(fd uintptr) {
 		opt = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PASSCRED, 1)
 	})
 	return errors.Join(err, opt)
@@ -133,8 +138,14 @@ func (l *unixListener) run() {
 	for {
 		select {
 		case l.slots <- struct{}{}:
-		case <-l.done:
-			return
+		default:
+			// Connections that are left open must not keep others out.
+			l.dropOldest()
+			select {
+			case l.slots <- struct{}{}:
+			case <-l.done:
+				return
+			}
 		}
 		conn, err := l.ln.AcceptUnix()
 		if err != nil {
@@ -145,6 +156,10 @@ func (l *unixListener) run() {
 			l.cfg.Log.Warn("ring: accept failed", "error", err)
 			time.Sleep(50 * time.Millisecond) // out of fds, most likely
 			continue
+		}
+		if !l.track(conn) {
+			_ = conn.Close()
+			return
 		}
 		l.wg.Add(1)
 		go func() {
@@ -157,12 +172,8 @@ func (l *unixListener) run() {
 
 // handshake reads the HELLO and answers it or puts it on the list.
 func (l *unixListener) handshake(conn *net.UnixConn) {
-	if !l.track(conn, true) {
-		_ = conn.Close()
-		return
-	}
 	h, uid, err := readHello(conn)
-	l.track(conn, false)
+	l.untrack(conn)
 	if err == nil && h.role == roleObserver {
 		l.showObserver(conn)
 		_ = conn.Close()
@@ -182,12 +193,12 @@ func (l *unixListener) handshake(conn *net.UnixConn) {
 		_ = conn.Close()
 	case l.pending <- pendingProducer{conn, h, uid}:
 	default:
-		l.refuse(conn, fmt.Errorf("%d producers are waiting already", pendingMost))
+		l.refuse(conn, &tryLaterError{fmt.Sprintf("%d producers are waiting already", pendingMost)})
 	}
 }
 
 // track remembers connections in their handshake so that close can end them.
-func (l *unixListener) track(conn *net.UnixConn, on bool) bool {
+func (l *unixListener) track(conn *net.UnixConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -195,12 +206,24 @@ func (l *unixListener) track(conn *net.UnixConn, on bool) bool {
 		return false
 	default:
 	}
-	if on {
-		l.greet[conn] = true
-	} else {
-		delete(l.greet, conn)
-	}
+	l.greet = append(l.greet, conn)
 	return true
+}
+
+func (l *unixListener) untrack(conn *net.UnixConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.greet = slices.DeleteFunc(l.greet, func(c *net.UnixConn) bool { return c == conn })
+}
+
+// dropOldest hangs up on the connection that has been silent longest.
+func (l *unixListener) dropOldest() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.greet) > 0 {
+		_ = l.greet[0].Close()
+		l.greet = slices.Delete(l.greet, 0, 1)
+	}
 }
 
 // readHello reads one message and who sent it, in the kernel's words: the
@@ -232,11 +255,31 @@ func readHello(conn *net.UnixConn) (hello, int, error) {
 }
 
 func (l *unixListener) refuse(conn *net.UnixConn, reason error) {
-	l.cfg.Log.Warn("ring: producer refused", "ring", l.ln.Addr().String(), "reason", reason)
-	l.cfg.Refused(reason)
-	w := welcome{refused: true, reason: reason.Error(), name: l.cfg.Name, pid: os.Getpid()}
-	_, _ = conn.Write(w.encode()) // nobody to tell when it fails
+	if n := l.countRefusal(); n <= refusalsLogged {
+		l.cfg.Log.Warn("ring: producer refused", "ring", l.ln.Addr().String(), "reason", reason)
+	}
+	// What passes by itself is answered by hanging up: the producer tries again.
+	if later := (*tryLaterError)(nil); !errors.As(reason, &later) {
+		l.cfg.Refused(reason)
+		w := welcome{refused: true, reason: reason.Error(), name: l.cfg.Name, pid: os.Getpid()}
+		_, _ = conn.Write(w.encode()) // nobody to tell when it fails
+	}
 	_ = conn.Close()
+}
+
+// countRefusal numbers the refusals of the current window, and tells of those
+// that were too many in the one before.
+func (l *unixListener) countRefusal() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.refused.since) > refusalWindow {
+		if more := l.refused.n - refusalsLogged; more > 0 {
+			l.cfg.Log.Warn("ring: more producers were refused", "ring", l.ln.Addr().String(), "count", more)
+		}
+		l.refused.since, l.refused.n = time.Now(), 0
+	}
+	l.refused.n++
+	return l.refused.n
 }
 
 func (l *unixListener) accept(ctx context.Context) (*Reader, error) {
@@ -260,8 +303,11 @@ func (l *unixListener) accept(ctx context.Context) (*Reader, error) {
 func (l *unixListener) attach(p pendingProducer) (_ *Reader, err error) {
 	l.mu.Lock()
 	l.epoch++
-	epoch := l.epoch
+	epoch, alive := l.epoch, len(l.readers)
 	l.mu.Unlock()
+	if alive >= attachmentsMost {
+		return nil, &tryLaterError{fmt.Sprintf("%d producers are attached already", alive)}
+	}
 	used := usedClasses(p.h.streams)
 	g := plan(l.cfg, epoch, used)
 	segFD, consFD, b, err := sealedPair(g, l.cfg, used)
@@ -296,7 +342,7 @@ func (l *unixListener) watch(r *Reader, p pendingProducer, consFD int) error {
 	go func() {
 		defer close(hung)
 		var b [1]byte
-		for {
+		for range chatterMost {
 			// A producer has nothing more to say; bytes are ignored, the end is not.
 			if _, err := p.conn.Read(b[:]); err != nil {
 				break
@@ -415,7 +461,7 @@ func readOnly(fd int) (int, error) {
 func (l *unixListener) close() error {
 	l.mu.Lock()
 	close(l.done)
-	for conn := range l.greet {
+	for _, conn := range l.greet {
 		_ = conn.Close()
 	}
 	l.mu.Unlock()

@@ -84,8 +84,11 @@ func (w *Writer) reserve(stream int, format uint32, n int, policy Policy, ending
 	s.put16(slotStream, uint16(stream))
 	s[slotKind] = byte(kinds[i])
 	s.put32(slotFormat, format)
+	fault(faultFilled)
 	s.a64(slotState).Store(w.word(at.seq(), stateClaimed)) // SYNC POINT tag
+	fault(faultTagged)
 	w.entry.a64(writerIntent + 8*i).Store(intentNone)
+	fault(faultClaimed)
 	s.put64(slotIndex, w.frames)
 	w.frames++
 	return Slot{Data: c.arena[offset : offset+uint64(n) : offset+uint64(n)], w: w, table: s, seq: at.seq()}, nil
@@ -113,8 +116,11 @@ func (w *Writer) advance(c *writeClass, class, n int) (at cursor, extent, offset
 		// The intent is visible before the cursor moves, so that a recovery of
 		// single writers could tell a claim in the making from an abandoned one.
 		// Version 1.0 recovers whole processes only and does not look at it.
+		fault(faultRoom)
 		intent.Store(uint64(at)) // SYNC POINT intent
+		fault(faultIntent)
 		if c.write.CompareAndSwap(uint64(at), uint64(c.span.next(at, extent))) {
+			fault(faultMoved)
 			return at, extent, offset, true
 		}
 		w.add(writerRetries, 1)
@@ -155,12 +161,7 @@ func (w *Writer) whenFull(c *writeClass, class, stream, n int, policy Policy, en
 
 // tellFull wakes a consumer that sleeps without wanting releases: see Wait.
 func (w *Writer) tellFull() {
-	words := w.p.seg[wordsOff:]
-	if full := words.a32(wordFullWaiters); full.Load() != 0 && full.Swap(0) != 0 {
-		seq := words.a32(wordDataSeq)
-		seq.Add(1)
-		futexWake(seq, 1)
-	}
+	w.p.wake(wordFullWaiters)
 }
 
 // spin tries again for a moment before sleeping, when that paid lately.
@@ -182,6 +183,7 @@ func (w *Writer) spin(c *writeClass, class, n int) (at cursor, extent, offset ui
 // sleep waits for the consumer to move read, one slice.
 func (w *Writer) sleep(c *writeClass, class, n int, left time.Duration) (at cursor, extent, offset uint64, ok bool) {
 	c.spaceWaiters.Add(1) // SYNC POINT space: the word first, then another look
+	fault(faultWaiting)
 	defer c.spaceWaiters.Add(^uint32(0))
 	key := c.spaceSeq.Load()
 	if at, extent, offset, ok = w.advance(c, class, n); ok {
@@ -193,6 +195,7 @@ func (w *Writer) sleep(c *writeClass, class, n int, left time.Duration) (at curs
 	}
 	start := Now()
 	futexWait(c.spaceSeq, key, min(left, goneAfter))
+	fault(faultWoken)
 	if Now()-start < int64(spinWorth) {
 		w.spins = max(w.spins, 64)
 		runtime.Gosched()
@@ -257,7 +260,9 @@ func (s *Slot) Commit(pts, duration int64, flags Flags) {
 	s.table.put64(slotPTS, uint64(pts))
 	s.table.put64(slotDuration, uint64(duration))
 	s.table.put32(slotFlags, uint32(flags))
+	fault(faultStamped)
 	s.table.a64(slotState).Store(w.word(s.seq, stateCommitted)) // SYNC POINT commit, SYNC POINT wake
+	fault(faultCommitted)
 	w.add(writerFrames, 1)
 	w.add(writerBytes, int64(len(s.Data)))
 	s.Data = nil
@@ -267,10 +272,17 @@ func (s *Slot) Commit(pts, duration int64, flags Flags) {
 // wakeConsumer follows every change of a slot's state. The store before it is
 // seq_cst, so that either the waiter is seen here or Wait sees the new state.
 func (w *Writer) wakeConsumer() {
-	words := w.p.seg[wordsOff:]
-	if waiters := words.a32(wordDataWaiters); waiters.Load() != 0 && waiters.Swap(0) != 0 {
+	w.p.wake(wordDataWaiters)
+}
+
+// wake wakes the consumer if it waits by the given word.
+func (p *Producer) wake(word int) {
+	words := p.seg[wordsOff:]
+	if waiters := words.a32(word); waiters.Load() != 0 && waiters.Swap(0) != 0 {
+		fault(faultTookWait)
 		seq := words.a32(wordDataSeq)
 		seq.Add(1)
+		fault(faultMovedSeq)
 		futexWake(seq, 1)
 	}
 }
@@ -282,7 +294,9 @@ func (s *Slot) Abort() {
 		return
 	}
 	s.w, s.Data = nil, nil
+	fault(faultAborting)
 	s.table.a64(slotState).Store(w.word(s.seq, stateAborted)) // SYNC POINT commit
+	fault(faultAborted)
 	w.add(writerAborted, 1)
 	w.wakeConsumer()
 }

@@ -3,6 +3,8 @@ package feed
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -309,9 +311,42 @@ func TestLeavesAConsumerThatTakesNothing(t *testing.T) {
 
 func TestNobodyListens(t *testing.T) {
 	s := mustPattern(t, "160x90@30")
-	r, err := Run(context.Background(), s, Options{Ring: filepath.Join(t.TempDir(), "none"), AttachTimeout: 200 * time.Millisecond})
-	if err == nil || !strings.Contains(err.Error(), "mpipe run") || r.Error == "" {
+	waited := make(chan bool, 1)
+	r, err := Run(context.Background(), s, Options{
+		Ring: filepath.Join(t.TempDir(), "none"), AttachTimeout: patience + 200*time.Millisecond, Waiting: func() { waited <- true },
+	})
+	if err == nil || !strings.Contains(err.Error(), "mpipe run") || !strings.Contains(err.Error(), "does not exist") || r.Error == "" || r.Elapsed != 0 {
 		t.Errorf("got %v, report %+v", err, r)
+	}
+	if len(waited) != 1 {
+		t.Error("it did not say that it waits")
+	}
+}
+
+func TestStoppedBeforeAConsumerCame(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	r, err := Run(ctx, mustPattern(t, "160x90@30"), Options{Ring: filepath.Join(t.TempDir(), "none")})
+	if !errors.Is(err, ErrNotAttached) || r.Reason != ReasonSignal || len(r.Streams) != 0 {
+		t.Errorf("%v, report %+v", err, r)
+	}
+}
+
+func TestWhyNobodyTookTheRing(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		reason string
+		start  bool // starting a consumer is the remedy
+	}{
+		{fmt.Errorf("ring: x (%w): %w", errors.New("nobody listens"), context.DeadlineExceeded), ": nobody listens", true},
+		{fmt.Errorf("ring: x: %w: %w", context.DeadlineExceeded, errors.New("the ring has a producer already")), ": the ring has a producer already", false},
+		{fmt.Errorf("ring: %w: x: the ring has a producer already", context.DeadlineExceeded), ": the ring has a producer already", false},
+		{fmt.Errorf("ring: x: %w", context.DeadlineExceeded), ";", true},
+	} {
+		got := whyNot(c.err)
+		if !strings.HasPrefix(got, c.reason) || strings.Contains(got, "start one") != c.start {
+			t.Errorf("%v: %q", c.err, got)
+		}
 	}
 }
 

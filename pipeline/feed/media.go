@@ -40,8 +40,8 @@ func Media(ctx context.Context, path string, o MediaOptions) (*Source, error) {
 	}
 	s := &Source{close: d.Close}
 	for _, m := range []*media{
-		{name: "video", kind: ring.KindVideo, dec: d.Video(), most: most.Size()},
-		{name: "audio", kind: ring.KindAudio, dec: d.Audio(), most: mediaPacket},
+		{file: path, name: "video", kind: ring.KindVideo, dec: d.Video(), most: most.Size()},
+		{file: path, name: "audio", kind: ring.KindAudio, dec: d.Audio(), most: mediaPacket},
 	} {
 		if m.dec == nil {
 			continue
@@ -58,6 +58,7 @@ func Media(ctx context.Context, path string, o MediaOptions) (*Source, error) {
 // media is one stream of the file. Sound that comes in large pieces is cut into
 // packets.
 type media struct {
+	file string
 	name string
 	kind ring.Kind
 	dec  *gstbin.Decoding
@@ -112,7 +113,7 @@ func (m *media) decode(ctx context.Context) (frame, error) {
 		return frame{}, io.EOF
 	}
 	if err != nil {
-		return frame{}, fmt.Errorf("decoding %s: %w", m.name, err)
+		return frame{}, fmt.Errorf("decoding %s of %s: %w", m.name, m.file, err)
 	}
 	m.from, m.size = 0, 0
 	f := frame{size: d.Size, pts: d.PTS, duration: d.Duration, discont: d.Discont && m.begun}

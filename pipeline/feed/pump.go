@@ -20,6 +20,7 @@ type pump struct {
 	stream   int
 	spec     ring.StreamSpec
 	start    int64 // ns of CLOCK_MONOTONIC: time 0 of the source
+	began    *atomic.Int64
 	// abandoned is set when Run no longer waits for its pumps.
 	abandoned *atomic.Bool
 
@@ -57,7 +58,9 @@ func (p *pump) loop(ctx context.Context) error {
 			return nil
 		case err != nil:
 			return err
-		case p.o.Duration > 0 && f.pts >= p.o.Duration:
+		}
+		p.began.CompareAndSwap(0, ring.Now())
+		if p.o.Duration > 0 && f.pts >= p.o.Duration {
 			p.timeUp = true
 			return nil
 		}

@@ -45,7 +45,7 @@ func Raw(v *RawVideo, a *RawAudio) (*Source, error) {
 		s.tracks = append(s.tracks, &rawVideo{RawVideo: *v, format: format, in: newInput(v.From, v.Name)})
 	}
 	if a != nil {
-		t := &rawAudio{RawAudio: *a, in: newInput(a.From, a.Name)}
+		t := &rawAudio{RawAudio: *a, alone: v == nil, in: newInput(a.From, a.Name)}
 		if t.Sample == "" {
 			t.Sample = "S16LE"
 		}
@@ -130,6 +130,9 @@ func (t *rawVideo) spec() ring.StreamSpec {
 
 func (t *rawVideo) next(ctx context.Context) (frame, error) {
 	if err := t.in.more(ctx); err != nil {
+		if err == io.EOF && t.n == 0 {
+			err = noFrame(t.RawVideo.Name)
+		}
 		return frame{}, err
 	}
 	f := frame{size: t.format.Size(), pts: t.Rate.At(t.n)}
@@ -162,6 +165,7 @@ func (t *rawVideo) short(got int, err error) error {
 type rawAudio struct {
 	RawAudio
 	in      *input
+	alone   bool  // there is no video beside it
 	unit    int   // bytes of one sample of all channels
 	packets int64 // begun
 	at      int64 // samples read
@@ -185,6 +189,8 @@ func (t *rawAudio) next(ctx context.Context) (frame, error) {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) && got%t.unit != 0:
 		return frame{}, fmt.Errorf("%s ended within a sample: %d of %d bytes; does it hold %s of %d channels?", t.RawAudio.Name, got%t.unit, t.unit, t.Sample, t.Channels)
+	case err == io.EOF && t.packets == 1 && t.alone:
+		return frame{}, noFrame(t.RawAudio.Name)
 	case err != nil && (got == 0 || !errors.Is(err, io.ErrUnexpectedEOF)):
 		return frame{}, err
 	}
@@ -204,6 +210,12 @@ func (t *rawAudio) write(_ context.Context, dst []byte) error {
 }
 
 func (t *rawAudio) skip(context.Context) error { return nil }
+
+// noFrame is the error of pictures, or of sound without pictures, that end before
+// they begin: mostly the program that should write them has failed.
+func noFrame(name string) error {
+	return fmt.Errorf("no frame came on %s; see what the program that writes it says", name)
+}
 
 // input reads a byte stream so that waiting for it ends with a context.
 type input struct {

@@ -9,13 +9,15 @@ import (
 // Report is the account of a feed, so far or at its end.
 type Report struct {
 	Ring    string         `json:"ring"`
-	Reason  string         `json:"reason"` // why it ended; "" while it runs
-	Elapsed float64        `json:"elapsed_s"`
+	Reason  string         `json:"reason"`    // why it ended; "" while it runs
+	Elapsed float64        `json:"elapsed_s"` // since the first frame came
 	Streams []StreamReport `json:"streams"`
 	// SkewMS is how far the end of the first audio lies behind the end of the
 	// first video, by their stamps; nil unless there are both.
 	SkewMS *float64 `json:"av_skew_ms,omitempty"`
-	Error  string   `json:"error,omitempty"`
+	// Waiting is set while no consumer takes the ring.
+	Waiting bool   `json:"waiting,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 // StreamReport is one stream of a feed.
@@ -33,7 +35,10 @@ type StreamReport struct {
 }
 
 func (f *feeding) report(reason string, err error) Report {
-	r := Report{Ring: f.o.Ring, Reason: reason, Elapsed: time.Since(f.began).Seconds(), Streams: []StreamReport{}}
+	r := Report{Ring: f.o.Ring, Reason: reason, Streams: []StreamReport{}}
+	if began := f.began.Load(); began > 0 {
+		r.Elapsed = time.Duration(ring.Now() - began).Seconds()
+	}
 	if err != nil {
 		r.Error = err.Error()
 	}

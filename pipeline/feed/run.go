@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,9 @@ type Options struct {
 	AttachTimeout time.Duration // 0 waits for ever
 	Progress      func(Report)  // called about every Every; nil for none
 	Every         time.Duration
+	// Waiting is called once, when no consumer took the ring for a second; nil
+	// for nothing.
+	Waiting func()
 }
 
 // Why a feed ended.
@@ -40,6 +44,9 @@ const (
 // nothing, before it leaves with what is committed.
 const letGo = 2 * time.Second
 
+// patience is how long the feed waits for a consumer before it says so.
+const patience = time.Second
+
 // Run attaches, feeds until the source ends, ctx is done, or the consumer stops
 // taking, and detaches. The report is never nil. The error is nil when everything
 // ended in good order, frames dropped or not.
@@ -47,12 +54,12 @@ func Run(ctx context.Context, src *Source, o Options) (*Report, error) {
 	if o.Name == "" {
 		o.Name = "mpipe feed"
 	}
-	f := &feeding{o: o, began: time.Now()}
+	f := &feeding{o: o}
 	p, err := attach(ctx, src, o)
 	if err != nil {
 		reason := ReasonError
 		if ctx.Err() != nil {
-			reason, err = ReasonSignal, nil
+			reason, err = ReasonSignal, ErrNotAttached
 		}
 		r := f.report(reason, err)
 		return &r, err
@@ -86,17 +93,70 @@ func attach(ctx context.Context, src *Source, o Options) (*ring.Producer, error)
 		wait, cancel = context.WithTimeout(ctx, o.AttachTimeout)
 		defer cancel()
 	}
+	if o.Waiting != nil {
+		tell := time.AfterFunc(patience, o.Waiting)
+		defer tell.Stop()
+	}
 	p, err := ring.Attach(wait, o.Ring, src.Streams(), ring.AttachOptions{Name: o.Name})
 	if err != nil && ctx.Err() == nil && wait.Err() != nil {
-		return nil, fmt.Errorf("no consumer took the ring %q within %v; start one first, such as `mpipe run` with a graph whose source names this ring", o.Ring, o.AttachTimeout)
+		return nil, fmt.Errorf("no consumer took the ring %q within %v%s", o.Ring, o.AttachTimeout, whyNot(err))
 	}
 	return p, err
+}
+
+// ErrNotAttached is the error of a feed that was told to stop too early.
+var ErrNotAttached = errors.New("stopped before a consumer took the ring; nothing was fed")
+
+// nobody are ring's reasons for which starting a consumer is the remedy.
+var nobody = []string{"nobody listens", "does not exist", "is dead", "the consumer left", "the consumer died"}
+
+// whyNot gives the last reason that ring.Attach met, and what to do about it. The
+// end of the wait is no reason.
+func whyNot(err error) string {
+	reason := lastReason(err)
+	if text := err.Error(); reason == "" && !strings.HasSuffix(text, context.DeadlineExceeded.Error()) {
+		reason = text[strings.LastIndex(text, ": ")+1:] // the text says more than the chain
+		reason = strings.TrimSpace(reason)
+	}
+	const start = "start one, such as `mpipe run` with a graph whose source names this ring"
+	if reason == "" {
+		return "; if none runs, " + start
+	}
+	for _, text := range nobody {
+		if strings.Contains(reason, text) {
+			return ": " + reason + "; " + start
+		}
+	}
+	return ": " + reason
+}
+
+// lastReason is the text of the innermost error that is not the end of a context;
+// of several, the last.
+func lastReason(err error) string {
+	switch e := err.(type) {
+	case nil:
+		return ""
+	case interface{ Unwrap() []error }:
+		reason := ""
+		for _, inner := range e.Unwrap() {
+			if r := lastReason(inner); r != "" {
+				reason = r
+			}
+		}
+		return reason
+	case interface{ Unwrap() error }:
+		return lastReason(e.Unwrap())
+	}
+	if err == context.Canceled || err == context.DeadlineExceeded {
+		return ""
+	}
+	return err.Error()
 }
 
 // feeding is a Run that is attached.
 type feeding struct {
 	o         Options
-	began     time.Time
+	began     atomic.Int64 // when the first frame came, ns of CLOCK_MONOTONIC; 0 before
 	producer  *ring.Producer
 	pumps     []*pump
 	abandoned atomic.Bool
@@ -114,7 +174,7 @@ func (f *feeding) run(ctx context.Context, src *Source) error {
 			return err
 		}
 		f.pumps = append(f.pumps, &pump{
-			o: &f.o, producer: f.producer, writer: w, track: t, stream: i, spec: t.spec(), start: start, abandoned: &f.abandoned,
+			o: &f.o, producer: f.producer, writer: w, track: t, stream: i, spec: t.spec(), start: start, began: &f.began, abandoned: &f.abandoned,
 		})
 	}
 	var wg sync.WaitGroup

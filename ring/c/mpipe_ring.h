@@ -120,6 +120,20 @@ enum {
 	MPR_INVALID_STATE = 5
 };
 
+/* Steps at which a process can die and leave something half done, numbered as in
+ * faults.go, where each is explained. Tests define MPR_FAULT(point) before they
+ * include the header; otherwise a point is no code at all. */
+enum {
+	MPR_AT_FOUND = 1, MPR_AT_MAILBOX, MPR_AT_HELLO, MPR_AT_POSTED, MPR_AT_WELCOME, MPR_AT_MAPPED, MPR_AT_ATTACHED,
+	MPR_AT_WRITER_ENTRY, MPR_AT_FORMAT, MPR_AT_PUBLISHED,
+	MPR_AT_ROOM, MPR_AT_INTENT, MPR_AT_MOVED, MPR_AT_FILLED, MPR_AT_TAGGED, MPR_AT_CLAIMED,
+	MPR_AT_STAMPED, MPR_AT_COMMITTED, MPR_AT_ABORTING, MPR_AT_ABORTED, MPR_AT_TOOK_WAIT, MPR_AT_MOVED_SEQ,
+	MPR_AT_WAITING, MPR_AT_WOKEN, MPR_AT_ENDED, MPR_AT_UNSAID
+};
+#ifndef MPR_FAULT
+#define MPR_FAULT(point) ((void)0)
+#endif
+
 #define MPR_SEG_MAGIC UINT64_C(0x474e495245504950)     /* "PIPERING" */
 #define MPR_CONS_MAGIC UINT64_C(0x534e4f4345504950)    /* "PIPECONS" */
 #define MPR_HELLO_MAGIC UINT64_C(0x4c4c454845504950)   /* "PIPEHELL" */
@@ -559,7 +573,9 @@ static inline void mpr_wake_consumer(mpr_producer *p, uint32_t *waiters)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* SYNC POINT wake */
 	if (__atomic_load_n(waiters, __ATOMIC_SEQ_CST) != 0 && __atomic_exchange_n(waiters, 0, __ATOMIC_SEQ_CST) != 0) {
+		MPR_FAULT(MPR_AT_TOOK_WAIT);
 		__atomic_fetch_add(&p->words->data_seq, 1, __ATOMIC_SEQ_CST);
+		MPR_FAULT(MPR_AT_MOVED_SEQ);
 		mpr_futex_wake(&p->words->data_seq);
 	}
 }
@@ -583,10 +599,15 @@ static inline int mpr_advance(mpr_writer *w, int class_index, uint64_t n, uint64
 		next = pos + *extent;
 		if (next >= c->modulus) next -= c->modulus;
 		next |= (((write >> MPR_POS_BITS) + 1) & MPR_SEQ_MASK) << MPR_POS_BITS;
+		MPR_FAULT(MPR_AT_ROOM);
 		__atomic_store_n(intent, write, __ATOMIC_SEQ_CST); /* SYNC POINT intent */
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		MPR_FAULT(MPR_AT_INTENT);
 		*at = write;
-		if (__atomic_compare_exchange_n(&c->words->write, &write, next, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) return 1;
+		if (__atomic_compare_exchange_n(&c->words->write, &write, next, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+			MPR_FAULT(MPR_AT_MOVED);
+			return 1;
+		}
 		mpr_count(&w->entry->retries, 1);
 	}
 }
@@ -604,6 +625,7 @@ static inline int mpr_wait_space(mpr_writer *w, int stream, int class_index, uin
 		int got;
 		__atomic_fetch_add(&c->words->space_waiters, 1, __ATOMIC_SEQ_CST); /* SYNC POINT space */
 		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		MPR_FAULT(MPR_AT_WAITING);
 		key = __atomic_load_n(&c->page->space_seq, __ATOMIC_SEQ_CST);
 		got = mpr_advance(w, class_index, n, at, extent, offset);
 		spent = mpr_now() - start;
@@ -611,6 +633,7 @@ static inline int mpr_wait_space(mpr_writer *w, int stream, int class_index, uin
 			int64_t left = wait_ns < 0 ? 100000000 : wait_ns - spent;
 			mpr_wake_consumer(p, &p->words->full_waiters);
 			if (mpr_alive(p) == MPR_OK || ending) mpr_futex_wait(&c->page->space_seq, key, left);
+			MPR_FAULT(MPR_AT_WOKEN);
 		}
 		__atomic_fetch_sub(&c->words->space_waiters, 1, __ATOMIC_SEQ_CST);
 		if (got || mpr_advance(w, class_index, n, at, extent, offset)) {
@@ -659,8 +682,11 @@ static inline int mpr_reserve(mpr_writer *w, int stream, uint32_t format, uint64
 	e->kind = (uint8_t)p->streams[stream].kind;
 	e->format = format;
 	slot->word = (at >> MPR_POS_BITS) << MPR_POS_BITS | (uint64_t)w->index << 8;
+	MPR_FAULT(MPR_AT_FILLED);
 	__atomic_store_n(&e->state, slot->word | MPR_CLAIMED, __ATOMIC_RELEASE); /* SYNC POINT tag */
+	MPR_FAULT(MPR_AT_TAGGED);
 	__atomic_store_n(&w->entry->intent[ci], MPR_NO_INTENT, __ATOMIC_RELEASE);
+	MPR_FAULT(MPR_AT_CLAIMED);
 	e->index = w->frames++;
 	slot->data = c->arena + offset;
 	slot->size = (size_t)n;
@@ -740,7 +766,9 @@ static inline int mpr_begin(mpr_producer *p)
 		madvise(c->arena, c->capacity * MPR_GRANULE, MADV_POPULATE_WRITE);
 #endif
 	}
+	MPR_FAULT(MPR_AT_MAPPED);
 	__atomic_store_n(&p->words->producer_state, MPR_PRODUCER_ATTACHED, __ATOMIC_RELEASE);
+	MPR_FAULT(MPR_AT_ATTACHED);
 	return MPR_OK;
 }
 
@@ -787,7 +815,9 @@ static inline int mpr_greet(mpr_producer *p, const char *name, int64_t deadline)
 	ssize_t n;
 	int fds[2] = {-1, -1}, code;
 	size_t size = mpr_make_hello(p, name, &hello);
+	MPR_FAULT(MPR_AT_FOUND);
 	if (send(p->sock, &hello, size, MSG_NOSIGNAL) != (ssize_t)size) return mpr_fail(p, MPR_TIMEOUT, "the consumer hung up");
+	MPR_FAULT(MPR_AT_POSTED);
 	fd.fd = p->sock;
 	fd.events = POLLIN;
 	for (;;) {
@@ -815,6 +845,7 @@ static inline int mpr_greet(mpr_producer *p, const char *name, int64_t deadline)
 	} else if (fds[0] < 0) {
 		code = mpr_fail(p, MPR_REFUSED, "the WELCOME came without fds");
 	} else {
+		MPR_FAULT(MPR_AT_WELCOME);
 		code = mpr_map(p, fds[0], fds[1]);
 	}
 	if (fds[0] >= 0) close(fds[0]);
@@ -855,12 +886,16 @@ static inline int mpr_post(mpr_producer *p, const char *name, int64_t deadline)
 	p->consumer_pid = (int)h->consumer_pid;
 	p->consumer_boot = h->consumer_boot;
 	if (!mpr_process_is(p->consumer_pid, p->consumer_boot)) return mpr_fail(p, MPR_TIMEOUT, "its consumer is dead");
+	MPR_FAULT(MPR_AT_FOUND);
 	if (__atomic_load_n(&p->cons->state, __ATOMIC_ACQUIRE) != MPR_WAITING ||
 	    !__atomic_compare_exchange_n(box, &open_word, pid, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		return mpr_fail(p, MPR_TIMEOUT, "the ring has a producer already");
+	MPR_FAULT(MPR_AT_MAILBOX);
 	mpr_make_hello(p, name, &hello);
 	memcpy(p->seg + MPR_MAILBOX_OFF, &hello, sizeof hello);
+	MPR_FAULT(MPR_AT_HELLO);
 	__atomic_store_n(box, pid | MPR_MAILBOX_POSTED, __ATOMIC_SEQ_CST); /* SYNC POINT hello */
+	MPR_FAULT(MPR_AT_POSTED);
 	mpr_futex_wake(box);
 	for (;;) {
 		uint32_t key = __atomic_load_n(&p->cons->state_seq, __ATOMIC_SEQ_CST);
@@ -872,7 +907,10 @@ static inline int mpr_post(mpr_producer *p, const char *name, int64_t deadline)
 			return mpr_fail(p, MPR_REFUSED, reason);
 		}
 		if (state == MPR_CLOSED) return mpr_fail(p, MPR_TIMEOUT, "the consumer left");
-		if (state != MPR_WAITING) return mpr_begin(p);
+		if (state != MPR_WAITING) {
+			MPR_FAULT(MPR_AT_WELCOME);
+			return mpr_begin(p);
+		}
 		if (deadline >= 0 && mpr_now() >= deadline) {
 			if (!__atomic_compare_exchange_n(box, &posted, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
 				/* accepted this very moment: end before it began */
@@ -973,6 +1011,7 @@ static inline int mpr_writer_open(mpr_producer *p, mpr_writer *w)
 	for (i = 0; i < MPR_WRITERS; i++) {
 		uint32_t free_word = 0;
 		if (!__atomic_compare_exchange_n(&table[i].state, &free_word, 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) continue;
+		MPR_FAULT(MPR_AT_WRITER_ENTRY);
 		__atomic_store_n(&table[i].pid, (uint32_t)getpid(), __ATOMIC_RELAXED);
 		__atomic_store_n(&table[i].tid, (uint32_t)syscall(SYS_gettid), __ATOMIC_RELAXED);
 		w->p = p;
@@ -1001,7 +1040,9 @@ static inline int mpr_publish(mpr_producer *p, mpr_format_entry *f, uint32_t *id
 		if (f->state == 0) {
 			f->state = 0;
 			memcpy(&table[i], f, sizeof *f);
+			MPR_FAULT(MPR_AT_FORMAT);
 			__atomic_store_n(&table[i].state, 1, __ATOMIC_RELEASE); /* SYNC POINT format */
+			MPR_FAULT(MPR_AT_PUBLISHED);
 			break;
 		}
 		if (memcmp(&table[i], f, sizeof *f) == 0) break;
@@ -1117,7 +1158,9 @@ static inline void mpr_commit(mpr_slot *s, int64_t pts, int64_t duration, uint32
 	s->entry->pts = pts;
 	s->entry->duration = duration;
 	s->entry->flags = flags;
+	MPR_FAULT(MPR_AT_STAMPED);
 	__atomic_store_n(&s->entry->state, s->word | MPR_COMMITTED, __ATOMIC_SEQ_CST); /* SYNC POINT commit */
+	MPR_FAULT(MPR_AT_COMMITTED);
 	mpr_count(&w->entry->frames, 1);
 	mpr_count(&w->entry->bytes, s->size);
 	mpr_wake_consumer(w->p, &w->p->words->data_waiters);
@@ -1129,7 +1172,9 @@ static inline void mpr_abort(mpr_slot *s)
 	mpr_writer *w = s->w;
 	if (!w) return;
 	s->w = NULL;
+	MPR_FAULT(MPR_AT_ABORTING);
 	__atomic_store_n(&s->entry->state, s->word | MPR_ABORTED, __ATOMIC_SEQ_CST); /* SYNC POINT commit */
+	MPR_FAULT(MPR_AT_ABORTED);
 	mpr_count(&w->entry->aborted, 1);
 	mpr_wake_consumer(w->p, &w->p->words->data_waiters);
 }
@@ -1191,8 +1236,10 @@ static inline void mpr_close(mpr_producer *p)
 	if (!p->seg) return;
 	for (i = 0; i < p->count; i++) mpr_end_within(p, i, 0);
 	__atomic_store_n(&p->words->producer_state, MPR_PRODUCER_ENDED, __ATOMIC_SEQ_CST); /* SYNC POINT end */
+	MPR_FAULT(MPR_AT_ENDED);
 	__atomic_fetch_add(&p->words->data_seq, 1, __ATOMIC_SEQ_CST);
 	mpr_futex_wake(&p->words->data_seq);
+	MPR_FAULT(MPR_AT_UNSAID);
 	mpr_unmap(p);
 	if (p->sock >= 0) close(p->sock);
 	p->sock = -1;

@@ -23,6 +23,7 @@ func TestGraphs(t *testing.T) {
 		"two-pictures.toml": {"a.mkv", []string{"--pattern", "640x360@30", "--pattern", "320x180@15"}, []string{""}, "h264 h264 opus"},
 		"sound.toml":        {"a.ogg", small, []string{""}, "opus"},
 		"any-encoder.toml":  {"a.mkv", small, []string{""}, "vp9 flac"},
+		"pictures.toml":     {"a.mp4", []string{"--pattern", "640x360@30", "--no-audio"}, []string{""}, "h264"},
 	}
 	files, err := filepath.Glob("../../graphs/*.toml")
 	if err != nil || len(files) < len(known) {
