@@ -5,7 +5,8 @@
 //
 // The reader side is [Listen], [Listener.Accept] and [Reader]; the writer side
 // is [Attach], [Producer] and [Writer]. What a process in another language must
-// know is in FORMAT.md; c/mpipe_ring.h speaks it in C11 and C++17.
+// know is in FORMAT.md; c/mpipe_ring.h speaks it in C11 and C++17, python/ and
+// node/ in Python and for Node.js.
 //
 // # Three cursors
 //
