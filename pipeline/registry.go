@@ -10,10 +10,9 @@ import (
 type Role string
 
 const (
-	RoleSource  Role = "source"
-	RoleStage   Role = "stage" // filter or encoder: one input, one output
-	RoleSink    Role = "sink"
-	RoleUnknown Role = ""
+	RoleSource Role = "source"
+	RoleStage  Role = "stage" // filter or encoder: one input, one output
+	RoleSink   Role = "sink"
 )
 
 // Table is the graph file's table that holds stages of the role.

@@ -20,14 +20,7 @@ func TestAStreamThatStaysSilent(t *testing.T) {
 			t.Parallel()
 			r := recordTo(t, graph(t, record), ringName(), name)
 			format := ring.I420(320, 180, 30, 1)
-			p, err := ring.Attach(context.Background(), r.ring, []ring.StreamSpec{
-				{Name: "video", Kind: ring.KindVideo, MaxFrame: format.Size()},
-				{Name: "audio", Kind: ring.KindAudio, MaxFrame: 1920},
-			}, ring.AttachOptions{Name: "silent"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.Close()
+			p := produce(t, r.ring, format)
 			const frames = 240
 			draw(t, p, format, frames)
 			p.Close()
@@ -53,14 +46,7 @@ func TestPicturesThatPause(t *testing.T) {
 			t.Parallel()
 			r := recordTo(t, graph(t, record), ringName(), name, "--set", "v.preset=veryfast")
 			format := ring.I420(320, 180, 30, 1)
-			p, err := ring.Attach(context.Background(), r.ring, []ring.StreamSpec{
-				{Name: "video", Kind: ring.KindVideo, MaxFrame: format.Size()},
-				{Name: "audio", Kind: ring.KindAudio, MaxFrame: 1920},
-			}, ring.AttachOptions{Name: "pause"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer p.Close()
+			p := produce(t, r.ring, format)
 			video, err := p.SetVideo(0, format)
 			if err != nil {
 				t.Fatal(err)
@@ -112,6 +98,20 @@ func TestPicturesThatPause(t *testing.T) {
 			}
 		})
 	}
+}
+
+// produce attaches with one stream of pictures and one of sound.
+func produce(t *testing.T, addr string, format ring.VideoFormat) *ring.Producer {
+	t.Helper()
+	p, err := ring.Attach(context.Background(), addr, []ring.StreamSpec{
+		{Name: "video", Kind: ring.KindVideo, MaxFrame: format.Size()},
+		{Name: "audio", Kind: ring.KindAudio, MaxFrame: 1920},
+	}, ring.AttachOptions{Name: "e2e"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
 }
 
 // draw writes n pictures of the test pattern in real time.

@@ -20,7 +20,6 @@ const feedRoom = 2
 // Feed pushes borrowed frames into an appsrc. All methods but Traffic belong to
 // one goroutine.
 type Feed struct {
-	id    string
 	video bool
 	c     *C.MpipeFeed
 	tap   *C.MpipeTap
@@ -29,7 +28,7 @@ type Feed struct {
 // Feed makes the appsrc id a feed.
 func (p *Pipeline) Feed(id string) *Feed {
 	c := C.mpipe_feed_new(element(p.elems[id]))
-	f := &Feed{id: id, c: c, tap: C.mpipe_feed_tap(c)}
+	f := &Feed{c: c, tap: C.mpipe_feed_tap(c)}
 	p.feeds = append(p.feeds, f)
 	return f
 }

@@ -401,12 +401,6 @@ mpipe_link (GstElement *src, GstElement *sink, const char *sinkpad, const char *
   return ok;
 }
 
-int
-mpipe_set_caps (GstElement *capsfilter, const char *text)
-{
-  return mpipe_set_property (capsfilter, "caps", text);
-}
-
 MpipeError
 mpipe_parse_error (GstMessage *m)
 {

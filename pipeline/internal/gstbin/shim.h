@@ -61,7 +61,6 @@ void mpipe_mend_mp4 (GstElement *mux);
 /* 1 and the value is set; 0 and nothing is. */
 int mpipe_set_property (GstElement *e, const char *name, const char *value);
 int mpipe_link (GstElement *src, GstElement *sink, const char *sinkpad, const char *caps);
-int mpipe_set_caps (GstElement *capsfilter, const char *caps);
 
 typedef struct { char *domain; int code; char *text; char *debug; char *element; } MpipeError;
 MpipeError mpipe_parse_error (GstMessage *m);
