@@ -53,7 +53,9 @@ func (p *planner) installed(s *Stage, n pipeline.Node) bool {
 	f, ok := p.cat.Factory(n.Factory)
 	if ok {
 		for _, set := range n.Set {
-			p.setting(s, f, set)
+			if n.Secrets[set.Name] == nil { // else its value is not known before the run
+				p.setting(s, f, set)
+			}
 		}
 		return true
 	}

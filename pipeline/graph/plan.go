@@ -31,10 +31,16 @@ type Node struct {
 	// Canvas marks a capsfilter whose caps the run fixes at the first format of
 	// the source's pad, so that later formats are scaled to it.
 	Canvas bool `json:"canvas,omitempty"`
+	// Gate is what happens at a full queue in front of an output, "block" or one
+	// that drops; "" for every other node. From such a node on, the output runs
+	// in a pipeline of its own.
+	Gate string `json:"gate,omitempty"`
 	// KeyInterval and KeyFrames are those of [pipeline.Node].
 	KeyInterval time.Duration `json:"key_interval_ns,omitempty"`
 	KeyFrames   string        `json:"-"`
-	Kind        pipeline.Kind `json:"kind,omitzero"` // what leaves it; the zero Kind after a sink's last element
+	// Secrets are those of [pipeline.Node].
+	Secrets map[string]func() (string, error) `json:"-"`
+	Kind    pipeline.Kind                     `json:"kind,omitzero"` // what leaves it; the zero Kind after a sink's last element
 }
 
 // Link joins the source pad of one node to a sink pad of another.
@@ -61,8 +67,12 @@ type Output struct {
 	Node      string         `json:"node"` // the node that takes the inputs
 	File      string         `json:"file,omitempty"`
 	Container string         `json:"container,omitempty"`
+	Where     string         `json:"where,omitempty"`    // of an output that is no file
+	Optional  bool           `json:"optional,omitempty"` // it can neither hold up nor end the others
 	Recovery  string         `json:"recovery,omitempty"` // what is left after a kill -9
 	Streams   []OutputStream `json:"streams"`
+
+	Restart *pipeline.Restart `json:"-"`
 }
 
 // OutputStream is one stream of an output.

@@ -17,6 +17,9 @@ import (
 const (
 	// tick bounds how late a message of the bus, a signal or a deadline is seen.
 	tick = 50 * time.Millisecond
+	// flushed is how long encoders may take, after an error, to give out what they
+	// hold once their sources have ended.
+	flushed = 2 * time.Second
 	// salvage is how long healthy outputs may take to finish after an error.
 	salvage = 10 * time.Second
 	// stopLimit bounds GStreamer's own stopping; an element that hangs in it is
@@ -56,8 +59,10 @@ type runner struct {
 	outlets  map[string]map[string]*outlet // by source stage and pad
 	feeds    map[string]*outlet            // by node
 	outputs  []*output
-	sources  []*liveSource
-	line     pipeline.Timeline
+	// outputEnds takes each output once, when it has ended.
+	outputEnds chan *output
+	sources    []*liveSource
+	line       pipeline.Timeline
 
 	state   stateCell
 	started time.Time // of the run
@@ -247,6 +252,10 @@ func (r *runner) start() error {
 			r.gst.KeyRequests(n.ID, n.KeyInterval)
 		}
 	}
+	for _, o := range r.outputs {
+		o.started = true
+		go o.supervise()
+	}
 	if err := r.gst.Start(); err != nil {
 		// The element that refused has said why.
 		for m := r.gst.Next(tick); m.Fault != nil; m = r.gst.Next(tick) {
@@ -296,7 +305,8 @@ func (r *runner) feedFrom(ctx context.Context, s *liveSource) error {
 	return stageError(s.stage, pipeline.Environment, err)
 }
 
-// stop ends all streaming threads. It reports whether they did end.
+// stop ends all streaming threads and all outputs that have not ended by
+// themselves. It reports whether the encoders' pipeline did end.
 func (r *runner) stop() bool {
 	if r.gst == nil {
 		return true
@@ -305,16 +315,27 @@ func (r *runner) stop() bool {
 	if errors.Is(r.err, ErrKilled) {
 		limit = killLimit
 	}
-	done := make(chan error, 1)
-	go func() { done <- r.gst.Stop() }()
-	select {
-	case err := <-done:
-		r.fail(err)
-		return true
-	case <-time.After(limit):
-		r.fail(fmt.Errorf("gstreamer did not stop within %v; outputs may be unfinished", limit))
-		return false
+	for _, o := range r.outputs {
+		o.halt()
 	}
+	stopped := stopWithin(r.gst, limit)
+	if !stopped {
+		r.fail(fmt.Errorf("gstreamer did not stop within %v; outputs may be unfinished", limit))
+	}
+	timeout := time.After(retireLimit + time.Second)
+	for _, o := range r.outputs {
+		if !o.started {
+			o.retire(limit)
+			continue
+		}
+		select {
+		case <-o.done:
+		case <-timeout:
+			r.log.Error("the output does not end", "stage", o.Stage)
+			stopped = false
+		}
+	}
+	return stopped
 }
 
 func (r *runner) closeSources() {

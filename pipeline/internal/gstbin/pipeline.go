@@ -1,6 +1,9 @@
 package gstbin
 
-// #include "shim.h"
+/*
+#include "shim.h"
+#include "gate.h"
+*/
 import "C"
 
 import (
@@ -24,6 +27,7 @@ type Pipeline struct {
 	bus   *gst.Bus
 	elems map[string]*gst.Element
 	feeds []*Feed
+	gates []*Gate
 
 	mu     sync.Mutex // guards taps against Close
 	taps   map[string]*C.MpipeTap
@@ -202,6 +206,9 @@ func (p *Pipeline) Close() {
 	}
 	for _, t := range taps {
 		C.mpipe_tap_unref(t)
+	}
+	for _, g := range p.gates {
+		C.mpipe_gate_free(g.c)
 	}
 	p.elems, p.bus, p.gst = nil, nil, nil
 	runtime.GC()
