@@ -156,8 +156,8 @@ path = "/dev/full"
 	if !errors.As(err, &e) || e.Stage != "full" || !strings.Contains(err.Error(), "free space") || run.ExitCode(m, err) != run.ExitFailed {
 		t.Fatalf("got %v, want an error of stage full that says to free space", err)
 	}
-	if !m.Outputs[0].Playable {
-		t.Errorf("the other output is %+v, want playable", m.Outputs[0])
+	if !m.Outputs[0].Complete || frames(t, path, "v") != "300" {
+		t.Errorf("the other output is %+v, want all 300 frames", m.Outputs[0])
 	}
 	if m.Outputs[1].Complete || m.Complete {
 		t.Error("an output on a full disk was called complete")

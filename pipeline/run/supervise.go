@@ -62,7 +62,7 @@ func (o *output) live() error {
 		o.last, o.phase = err, Waiting
 		o.mu.Unlock()
 		if limit := o.Restart.GiveUp; limit > 0 && time.Since(down) > limit {
-			return fmt.Errorf("given up after %v: %w", limit, err)
+			return givenUp(limit, err)
 		}
 		wait = min(max(o.Restart.Min, 2*wait), o.Restart.Max)
 		pause := wait/2 + rand.N(wait/2+1) // so that many do not come back at one moment
@@ -76,6 +76,17 @@ func (o *output) live() error {
 			return err
 		}
 	}
+}
+
+// givenUp keeps the place and the remedy of the last error.
+func givenUp(after time.Duration, err error) error {
+	var known *pipeline.Error
+	if !errors.As(err, &known) {
+		return fmt.Errorf("given up after %v: %w", after, err)
+	}
+	e := *known
+	e.Msg = fmt.Sprintf("given up after %v: %s", after, e.Msg)
+	return &e
 }
 
 // final tells that an error will be the same at every further attempt.
@@ -106,28 +117,34 @@ func (o *output) attempt(ctx context.Context) (worked bool, err error) {
 			return false, err
 		}
 	}
-	err = o.play(ctx, first)
-	if o.writer == nil {
+	cut, err := o.play(ctx, first)
+	switch {
+	case o.writer == nil && err == nil:
+		return false, cut
+	case o.writer == nil:
 		return false, err
-	}
-	if err != nil {
+	case err != nil:
 		o.writer.Abandon(err)
 		return false, err
 	}
 	o.enter(Finishing)
-	return false, o.writer.Finish(ctx)
+	if err := o.writer.Finish(ctx); err != nil {
+		return false, err
+	}
+	return false, cut
 }
 
-// play starts the pipeline and watches it to the end of its stream.
-func (o *output) play(ctx context.Context, first bool) error {
+// play starts the pipeline and watches it to the end of its stream, which a
+// Guard may have brought about early: cut says why.
+func (o *output) play(ctx context.Context, first bool) (cut, err error) {
 	p := o.pipe
 	if err := p.Start(); err != nil {
 		for m := p.Next(tick); m.Fault != nil; m = p.Next(tick) {
 			if !m.Fault.Warning {
-				return o.fault(m.Fault)
+				return nil, o.fault(m.Fault)
 			}
 		}
-		return err
+		return nil, err
 	}
 	ids := make([]string, len(o.lanes))
 	for i, n := range o.lanes {
@@ -144,24 +161,21 @@ func (o *output) play(ctx context.Context, first bool) error {
 		m := p.Next(tick)
 		switch {
 		case m.EOS && o.writer == nil:
-			return w.cut
+			return w.cut, nil
 		case m.Fault != nil && m.Fault.Warning:
 			o.run.log.Warn("gstreamer", "stage", o.Stage, "warning", o.redactText(m.Fault.Error()))
 		case m.Fault != nil:
-			return o.joinWriter(written, o.fault(m.Fault))
+			return nil, o.joinWriter(written, o.fault(m.Fault))
 		}
 		select {
 		case <-ctx.Done():
-			return o.joinWriter(written, errStopped)
+			return nil, o.joinWriter(written, errStopped)
 		case err := <-written:
-			if err == nil {
-				err = w.cut
-			}
-			return err
+			return w.cut, err
 		default:
 		}
 		if err := w.look(); err != nil {
-			return o.joinWriter(written, err)
+			return nil, o.joinWriter(written, err)
 		}
 	}
 }
