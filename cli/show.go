@@ -135,7 +135,7 @@ func outputTable(w io.Writer, outputs []run.OutputResult) {
 	}
 	t.Flush()
 	for _, o := range outputs {
-		if !o.Complete && !o.Required { // one that is required is the run's error
+		if !o.Complete && !o.Required && o.Error != "" { // one that is required is the run's error
 			fmt.Fprintf(w, "%s: %s\n", o.Stage, o.Error)
 		}
 		if o.Resume != "" {
