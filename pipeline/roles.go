@@ -61,6 +61,9 @@ type Fragment struct {
 	Live bool
 	// Restart has a sink's elements made anew when they fail; nil does not.
 	Restart *Restart
+	// Linger is how long a sink's elements are left alone behind the end of the
+	// stream, to send what they have taken.
+	Linger time.Duration
 }
 
 // Node is one GStreamer element.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -67,16 +66,7 @@ func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 // ContainersFor lists the containers that hold a kind of stream, for the error
 // about one that does not.
 func (f *file) ContainersFor(k pipeline.Kind) []string {
-	var out []string
-	for _, name := range containerNames() {
-		for _, in := range containers[name].inputs {
-			if slices.Contains(in.Accepts, k) {
-				out = append(out, name)
-				break
-			}
-		}
-	}
-	return out
+	return containersFor(containerNames(), k)
 }
 
 // Open makes the folder and claims the name, so that two runs cannot write the

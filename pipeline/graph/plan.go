@@ -73,6 +73,7 @@ type Output struct {
 	Streams   []OutputStream `json:"streams"`
 
 	Restart *pipeline.Restart `json:"-"`
+	Linger  time.Duration     `json:"-"`
 }
 
 // OutputStream is one stream of an output.

@@ -161,6 +161,10 @@ func (o *output) play(ctx context.Context, first bool) (cut, err error) {
 		m := p.Next(tick)
 		switch {
 		case m.EOS && o.writer == nil:
+			select {
+			case <-time.After(o.Linger):
+			case <-ctx.Done():
+			}
 			return w.cut, nil
 		case m.Fault != nil && m.Fault.Warning:
 			o.run.log.Warn("gstreamer", "stage", o.Stage, "warning", o.redactText(m.Fault.Error()))
