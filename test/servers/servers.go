@@ -1,6 +1,7 @@
 // Package servers starts the real servers that tests talk to, on 127.0.0.1 and
-// ports of their own, and ends them with the test: an S3 store, a proxy that
-// slows, resets and swallows connections, one that answers as a busy store does.
+// ports of their own, and ends them with the test: an S3 store, an
+// RTMP server that records, a proxy that slows, resets and swallows connections,
+// one that answers as a busy store does.
 //
 // For tests alone: nothing of the product imports it, and it imports nothing of
 // the product. Each server has a file; what they share is here.
