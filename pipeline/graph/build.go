@@ -65,6 +65,7 @@ func (p *planner) build() *Plan {
 			b.native(s)
 		}
 	}
+	b.plan.Notes = append(b.plan.Notes, p.notes...)
 	for _, text := range p.graph.Notes {
 		b.plan.Notes = append(b.plan.Notes, Note{Text: text})
 	}

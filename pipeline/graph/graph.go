@@ -29,6 +29,9 @@ type Stage struct {
 	Queue   *QueueSpec // nil when the file says nothing about the queue
 	// Optional sinks (required = false) can neither hold up nor end the others.
 	Optional bool
+	// Transcode says what becomes of a stream that a sink cannot take:
+	// TranscodeAuto or TranscodeNever; "" is auto.
+	Transcode string
 	Pos      pipeline.Pos // of its table header
 
 	mark  *mark

@@ -124,6 +124,7 @@ func (p *planner) cannotHold(s *Stage, f *fragment, ref Ref, kind pipeline.Kind,
 	if others := p.containersFor(s, kind); others != "" {
 		remedies = append(remedies, "write "+others)
 	}
+	remedies = transcodeRemedy(s, kind, remedies)
 	holds := fmt.Sprintf("%s holds %s", holder(s, f), kindList(takes))
 	if len(remedies) > 0 {
 		holds = strings.Join(remedies, ", or ") + " (" + holds + ")"

@@ -99,13 +99,14 @@ func NewPlan(g *Graph, cat pipeline.Catalog) (*Plan, error) {
 // newPlan checks what the sound stages of a graph can tell, and builds the plan
 // when neither it nor whoever filled errs before found anything wrong.
 func newPlan(g *Graph, cat pipeline.Catalog, errs *problems) (*Plan, error) {
-	p := &planner{graph: g, cat: cat, errs: errs, ids: map[string]*Stage{}, fragments: map[*Stage]*fragment{}}
+	p := &planner{graph: g, cat: cat, errs: errs, ids: map[string]*Stage{}, fragments: map[*Stage]*fragment{}, seconds: map[string]*Stage{}}
 	for _, s := range g.Stages {
 		if _, dup := p.ids[s.ID]; !dup {
 			p.ids[s.ID] = s
 		}
 	}
 	p.callFragments()
+	p.transcode()
 	p.matchInputs()
 	p.sameFiles()
 	p.support()
@@ -122,6 +123,10 @@ type planner struct {
 	errs      *problems
 	ids       map[string]*Stage
 	fragments map[*Stage]*fragment // of the native stages that gave one
+
+	notes   []Note
+	seconds map[string]*Stage // encoders put in for sinks, by raw input and type
+	owned   bool              // graph is the planner's own copy
 }
 
 // fragment is a stage's fragment with the input that each reference takes.

@@ -13,7 +13,7 @@ import (
 var commonKeys = map[pipeline.Role][]string{
 	pipeline.RoleSource: {"type"},
 	pipeline.RoleStage:  {"type", "inputs", "queue"},
-	pipeline.RoleSink:   {"type", "inputs", "queue", "required"},
+	pipeline.RoleSink:   {"type", "inputs", "queue", "required", "transcode"},
 }
 
 var goodID = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
@@ -100,6 +100,9 @@ func (l *loader) fill(s *Stage, table map[string]any) {
 	}
 	if v, ok := table["required"]; ok && s.Role == pipeline.RoleSink {
 		l.optional(s, v)
+	}
+	if v, ok := table["transcode"]; ok && s.Role == pipeline.RoleSink {
+		l.transcode(s, v)
 	}
 	if v, ok := table["queue"]; ok && s.Role != pipeline.RoleSource {
 		l.queue(s, v)

@@ -87,6 +87,16 @@ func (l *loader) optional(s *Stage, v any) {
 	s.Optional = !required
 }
 
+// transcode reads whether a second encode may be put in for a sink.
+func (l *loader) transcode(s *Stage, v any) {
+	text, ok := l.params.text(v, s.mark.child("transcode"), s.ID, "transcode")
+	if ok && text != TranscodeAuto && text != TranscodeNever {
+		l.errs.add(s.PosOf("transcode"), s.ID, fmt.Sprintf("transcode: %q is not one of %q, %q", text, TranscodeAuto, TranscodeNever),
+			`write for example transcode = "never"`)
+	}
+	s.Transcode = text
+}
+
 // whenFull checks a queue's policy against the stage. What flows is checked
 // when the plan is made.
 func (l *loader) whenFull(s *Stage) {

@@ -229,6 +229,7 @@ inputs = ["cam.%s"]
 type = "file"
 inputs = ["e"]
 path = %q
+transcode = "never"
 `
 	encoders := map[string]string{
 		"x264": "video", "openh264": "video", "x265": "video", "vp8": "video", "vp9": "video", "av1": "video",

@@ -162,6 +162,21 @@ func TestSRT(t *testing.T) {
 	}
 }
 
+// Vorbis has no place in MPEG-TS: the planner encodes the sound once more, and
+// the encoder that nobody needs any more is left out.
+func TestASinkThatCannotHoldTheSoundGetsItsOwnEncode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.ts")
+	text := strings.Replace(fmt.Sprintf(head, "frames = 90"), `"opus"`, `"vorbis"`, 1) + fmt.Sprintf(mp4, path)
+	m, err := run.Run(context.Background(), plan(t, text), run.Options{})
+	if err != nil || !m.Complete {
+		t.Fatalf("err %v, manifest %+v", err, m)
+	}
+	out, err := exec.Command("ffprobe", "-v", "error", "-select_streams", "a", "-show_entries", "stream=codec_name", "-of", "csv=p=0", path).Output()
+	if err != nil || !strings.HasPrefix(string(out), "aac") {
+		t.Errorf("the sound is %q (%v), want aac", out, err)
+	}
+}
+
 func TestNull(t *testing.T) {
 	m, err := run.Run(context.Background(), plan(t, toSink(`type = "null"`)), run.Options{})
 	if err != nil || !m.Complete || m.Outputs[0].Streams[0].Sent != 90 {
