@@ -29,6 +29,7 @@ type Manifest struct {
 	Started  time.Time                        `json:"started"`
 	Elapsed  float64                          `json:"elapsed_s"`
 	Sources  map[string]pipeline.SourceReport `json:"sources"`
+	Stages   map[string]StageReport           `json:"stages,omitempty"` // those written in Go
 	Outputs  []OutputResult                   `json:"outputs"`
 }
 
@@ -74,7 +75,7 @@ type StreamResult struct {
 func (r *runner) manifest() *Manifest {
 	m := &Manifest{
 		Version: ManifestVersion, Graph: r.plan.Name, File: r.plan.File,
-		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(),
+		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(), Stages: r.stageReports(),
 		Outputs: make([]OutputResult, len(r.outputs)),
 	}
 	for _, rep := range m.Sources {

@@ -163,6 +163,9 @@ func (o *output) fill(p *gstbin.Pipeline) error {
 		if err := p.Add(n.ID, factory, set); err != nil {
 			return internal(o.Stage, o.redact(err))
 		}
+		if err := o.run.tie(p, n); err != nil {
+			return internal(o.Stage, err)
+		}
 	}
 	for _, l := range o.links {
 		if err := p.Link(l.From, l.To, l.ToPad, l.Caps); err != nil {

@@ -23,11 +23,12 @@ import (
 // Pipeline is a GStreamer pipeline that is built by name. Building belongs to
 // one goroutine; Traffic may be called from any until Close.
 type Pipeline struct {
-	gst   *gst.Pipeline
-	bus   *gst.Bus
-	elems map[string]*gst.Element
-	feeds []*Feed
-	gates []*Gate
+	gst    *gst.Pipeline
+	bus    *gst.Bus
+	elems  map[string]*gst.Element
+	feeds  []*Feed
+	gates  []*Gate
+	stages []*GoStage
 
 	mu     sync.Mutex // guards taps against Close
 	taps   map[string]*C.MpipeTap
@@ -206,6 +207,9 @@ func (p *Pipeline) Close() {
 	}
 	for _, t := range taps {
 		C.mpipe_tap_unref(t)
+	}
+	for _, s := range p.stages {
+		s.close()
 	}
 	for _, g := range p.gates {
 		C.mpipe_gate_free(g.c)
