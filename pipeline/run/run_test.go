@@ -17,6 +17,7 @@ import (
 	_ "github.com/mpipe/mpipe/elements/sink"
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/pipeline/graph"
+	_ "github.com/mpipe/mpipe/pipeline/pipelinetest" // its source, "lender"
 	"github.com/mpipe/mpipe/pipeline/run"
 )
 
