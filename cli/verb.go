@@ -27,7 +27,7 @@ type example struct{ line, says string }
 // some verbs' help lists all verbs.
 func verbs() []*verb {
 	return []*verb{
-		runVerb(), checkVerb(), explainVerb(), graphVerb(), listVerb(), inspectVerb(),
+		runVerb(), checkVerb(), explainVerb(), graphVerb(), listVerb(), inspectVerb(), schemaVerb(),
 		newVerb(), buildVerb(), feedVerb(), measureVerb(), ringVerb(), versionVerb(), completionVerb(), helpVerb(),
 	}
 }

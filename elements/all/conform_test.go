@@ -7,7 +7,6 @@ import (
 
 	_ "github.com/mpipe/mpipe/elements/all"
 	"github.com/mpipe/mpipe/elements/sink"
-	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/pipeline/pipelinetest"
 )
 
@@ -35,10 +34,7 @@ var elsewhere = map[string]bool{"tcp": true, "srt": true, "stdout": true}
 
 // Every element that mpipe brings conforms.
 func TestEveryElementConforms(t *testing.T) {
-	for _, reg := range pipeline.Types() {
-		if reg.Type == pipelinetest.Source || reg.Type == pipelinetest.Sink || reg.Type == "pipelinetest-encoder" {
-			continue
-		}
+	for _, reg := range ours() {
 		t.Run(reg.Type, func(t *testing.T) {
 			if elsewhere[reg.Type] {
 				pipelinetest.Properties(t, reg.Type)
