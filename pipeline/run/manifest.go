@@ -150,7 +150,7 @@ func (o *output) report(res *OutputResult) {
 		res.Connects = o.attempts
 	}
 	if _, last := o.now(); res.LastError == "" && last != nil && !errors.Is(last, o.err) {
-		res.LastError = last.Error()
+		res.LastError = brief(last)
 	}
 }
 
