@@ -23,6 +23,8 @@ type Faults struct {
 	Internal float64 // answered with 500 InternalError after the body was read
 	Cut      float64 // connection closed in the middle of the body
 	Lost     float64 // carried out, and the connection closed without an answer
+	// Of, when set, says which requests this is about; the others pass.
+	Of func(Request) bool
 }
 
 // Request is one request as the proxy saw it end.
@@ -136,7 +138,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, pass http.Handler)
 		p.requests = append(p.requests, q)
 		p.mu.Unlock()
 	}()
-	f, no := p.draw(q.AccessKey)
+	f, no := p.draw(q)
 	switch {
 	case no.status != 0:
 		refuse(w, &q, no.status, no.code)
@@ -166,9 +168,13 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, pass http.Handler)
 }
 
 // draw decides what becomes of a request; a fault that strikes is above 0.
-func (p *Proxy) draw(key string) (f Faults, no deny) {
+func (p *Proxy) draw(q Request) (f Faults, no deny) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	no = p.denied[q.AccessKey]
+	if p.faults.Of != nil && !p.faults.Of(q) {
+		return f, no
+	}
 	x := p.rand.Float64()
 	for _, c := range []struct {
 		chance float64
@@ -180,7 +186,7 @@ func (p *Proxy) draw(key string) (f Faults, no deny) {
 		}
 		x -= c.chance
 	}
-	return f, p.denied[key]
+	return f, no
 }
 
 func refuse(w http.ResponseWriter, q *Request, status int, code string) {
