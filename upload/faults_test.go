@@ -13,7 +13,7 @@ import (
 	"github.com/mpipe/mpipe/test/servers"
 )
 
-// seed is printed when a test fails, and can be given to repeat it.
+// seedOf is printed when a test fails, and can be given to repeat it.
 func seedOf(t testing.TB) uint64 {
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("SEED"); s != "" {
@@ -203,12 +203,13 @@ func TestRefused(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, s)
 			o := b.options("k")
+			o.Reach = time.Second
 			c.change(&o)
 			began := time.Now()
 			_, err := Start(context.Background(), o)
 			wantKind(t, err, c.kind, c.words...)
 			wantKind(t, Probe(context.Background(), o), c.kind, c.words...)
-			if d := time.Since(began); d > 10*time.Second && c.kind != Away {
+			if d := time.Since(began); d > 5*time.Second {
 				t.Errorf("it took %v", d)
 			}
 			b.clean()
@@ -327,7 +328,7 @@ func TestOffline(t *testing.T) {
 	l := servers.StartToxiproxy(t).Proxy(b.Addr)
 	l.Down()
 	o := b.through("http://"+l.Addr, "k")
-	o.Offline = true
+	o.Offline, o.Reach = true, time.Second
 	u := mustStart(t, o)
 	fill(u, 8, 2*MinPart+1)
 	l.Up()

@@ -2,7 +2,7 @@ package upload
 
 import (
 	"context"
-	"io"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -176,7 +176,7 @@ func completeTime(size int64) time.Duration {
 
 func (u *Upload) completeUpload() (out *s3.CompleteMultipartUploadOutput, err error) {
 	in := u.completeInput()
-	err = u.st.do(u.ctx, "completing the object", completeTime(u.Stats().Written), func(ctx context.Context, a attempt) error {
+	err = u.st.do(u.ctx, "completing the object", max(u.o.Stall, completeTime(u.Stats().Written)), func(ctx context.Context, a attempt) error {
 		out, err = a.client.CompleteMultipartUpload(ctx, in)
 		if err == nil {
 			return nil
@@ -219,7 +219,7 @@ func (u *Upload) completeInput() *s3.CompleteMultipartUploadInput {
 }
 
 // putWhole sends an object of one part.
-func (u *Upload) putWhole(f io.ReaderAt, p *part) error {
+func (u *Upload) putWhole(f *os.File, p *part) error {
 	o := u.o.Object
 	in := &s3.PutObjectInput{
 		Bucket: &u.o.Bucket, Key: &u.o.Key, ContentLength: &p.size,
@@ -249,8 +249,9 @@ func (u *Upload) putWhole(f io.ReaderAt, p *part) error {
 		case in.IfNoneMatch != nil && codeOf(e) == "NotImplemented":
 			in.IfNoneMatch, in.Body = nil, newBody(f, p, a.beat)
 			_, err = a.client.PutObject(ctx, in)
+			return err
 		}
-		return err
+		return u.notDamaged(f, p, err)
 	})
 	switch {
 	case KindOf(err) == Exists:

@@ -111,7 +111,7 @@ func (h *history) apply(e entry) {
 		clear(h.parts) // they belonged to an upload that is no more
 	case e.Upload != "":
 		h.id, h.creating = e.Upload, time.Time{}
-	case e.Part != nil:
+	case e.Part != nil && e.Part.N >= 1 && e.Part.N <= MaxParts:
 		h.parts[e.Part.N] = *e.Part
 	case e.End != nil:
 		h.end = e.End

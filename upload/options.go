@@ -59,7 +59,7 @@ type Options struct {
 	// Keys gives credentials; it is asked again when the store says that they
 	// have expired. Without it the standard chain of AWS's tools is followed, and
 	// followed again then: environment, configuration files, containers, EC2.
-	Keys func() (Keys, error)
+	Keys func() (Keys, error) `json:"-"`
 
 	Spool    string // the folder in which each upload makes one of its own
 	SpoolMax int64  // bytes that may wait on disk; 0 is 10 GiB
@@ -78,10 +78,12 @@ type Options struct {
 	// GiveUp is how long Close goes on when the store is away or the credentials
 	// have expired; 0 is 10 min. While writing goes on nothing is given up.
 	GiveUp time.Duration
+	// Reach is how long Start and Probe ask a store that does not answer; 0 is 10 s.
+	Reach time.Duration
 	// Offline lets Start succeed while the store cannot be reached.
 	Offline bool
 
-	Log *slog.Logger // nil: nothing is logged
+	Log *slog.Logger `json:"-"` // nil: nothing is logged
 }
 
 const (
@@ -89,6 +91,7 @@ const (
 	defaultParallel = 4
 	defaultStall    = 30 * time.Second
 	defaultGiveUp   = 10 * time.Minute
+	defaultReach    = 10 * time.Second
 	// spoolParts is how many of the largest parts the spool has to hold, so that
 	// one can be filled while others are under way.
 	spoolParts = 4
@@ -101,6 +104,7 @@ func (o Options) complete() (Options, Schedule, error) {
 	setDefault(&o.Parallel, defaultParallel)
 	setDefault(&o.Stall, defaultStall)
 	setDefault(&o.GiveUp, defaultGiveUp)
+	setDefault(&o.Reach, defaultReach)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -135,7 +139,7 @@ func (o Options) checkParts() error {
 		return fmt.Errorf("a spool of %s is too small for parts of %s: it has to hold %d, %s", size(o.SpoolMax), size(o.PartSize), spoolParts, size(spoolParts*o.PartSize))
 	case o.Parallel < 1 || o.Parallel > 64:
 		return fmt.Errorf("%d parts at a time: want 1 to 64", o.Parallel)
-	case o.Stall < 0 || o.GiveUp < 0 || o.ExpectedSize < 0:
+	case o.Stall < 0 || o.GiveUp < 0 || o.Reach < 0 || o.ExpectedSize < 0:
 		return errors.New("a time or size is negative")
 	}
 	return nil

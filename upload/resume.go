@@ -154,6 +154,12 @@ func (u *Upload) compare(p *part, have map[int]types.Part) error {
 			return err
 		}
 	}
+	if _, noted := u.resumed.parts[p.n]; same && !noted {
+		// Its file is about to go, and whoever takes this up next has to know.
+		if err := u.sp.append(entry{Part: &partEntry{N: p.n, Size: p.size, CRC: p.crc, ETag: aws.ToString(there.ETag)}}); err != nil {
+			return err
+		}
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
@@ -238,7 +244,7 @@ func (u *Upload) listParts() (have map[int]types.Part, err error) {
 // somebody aborted it.
 func (u *Upload) afterGone(gone error) (finished bool, err error) {
 	if u.resumed.end != nil {
-		if finished, err := u.isThere(); finished || err != nil {
+		if finished, err := u.settled(); finished || err != nil {
 			return finished, err
 		}
 	}
@@ -254,10 +260,26 @@ func (u *Upload) afterGone(gone error) (finished bool, err error) {
 	return false, nil
 }
 
+// settled looks for the object for a while: a store may still be at work on what a
+// process asked for before it died, and know neither the upload nor the object.
+func (u *Upload) settled() (there bool, err error) {
+	for end := time.Now().Add(settling); ; {
+		there, err = u.isThere()
+		if there || err != nil || time.Now().After(end) {
+			return there, err
+		}
+		if err := u.st.pause(u.ctx, settling/20); err != nil {
+			return false, err
+		}
+	}
+}
+
+const settling = 5 * time.Second
+
 // isThere asks whether the key holds what this upload makes.
 func (u *Upload) isThere() (there bool, err error) {
 	for _, p := range u.parts {
-		if p.known {
+		if p.known || !p.local {
 			continue
 		}
 		if p.crc, _, err = u.sums(p); err != nil {

@@ -16,8 +16,6 @@ const (
 	// Somebody has to act first; asking too often only fills their logs.
 	expiredWait = 5 * time.Second
 	refusedWait = 30 * time.Second
-	// askFor is how long a store that is asked before a start has to answer.
-	askFor = 10 * time.Second
 )
 
 // attempt is one try of a request.
@@ -43,12 +41,10 @@ func (s *store) do(ctx context.Context, op string, limit time.Duration, f func(c
 	})
 }
 
-// ask is do without patience: for askFor at most.
+// ask is do without patience: for as long as Options.Reach says.
 func (s *store) ask(ctx context.Context, op string, f func(context.Context, attempt) error) error {
-	end := time.Now().Add(askFor)
-	ctx, cancel := context.WithTimeoutCause(ctx, askFor+s.stall, errStalled)
-	defer cancel()
-	return s.repeat(ctx, op, s.stall, f, func(time.Time) (patient, over bool) { return false, time.Now().After(end) })
+	end := time.Now().Add(s.reach)
+	return s.repeat(ctx, op, min(s.stall, s.reach), f, func(time.Time) (patient, over bool) { return false, time.Now().After(end) })
 }
 
 func (s *store) repeat(ctx context.Context, op string, limit time.Duration, f func(context.Context, attempt) error, judge func(away time.Time) (patient, over bool)) error {
@@ -90,7 +86,9 @@ func (s *store) repeat(ctx context.Context, op string, limit time.Duration, f fu
 
 // try carries it out once, within limits.
 func (s *store) try(ctx context.Context, limit time.Duration, a attempt, f func(context.Context, attempt) error) (err error) {
-	limit = max(limit, s.stall)
+	if limit == 0 {
+		limit = s.stall
+	}
 	tctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	dog := time.AfterFunc(limit, func() { cancel(errStalled) })

@@ -176,16 +176,33 @@ func (u *Upload) sendPart(f *os.File, p *part, id string) (etag string, err erro
 			in.ChecksumCRC32, in.ChecksumAlgorithm = aws.String(checksum(p.crc)), types.ChecksumAlgorithmCrc32
 		}
 		out, err := a.client.UploadPart(ctx, in)
-		if err != nil {
-			return u.st.verdict(ctx, err, func() error {
-				_, err := a.client.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.Bucket, Key: &u.o.Key, UploadId: &id, MaxParts: aws.Int32(1)})
-				return err
-			})
+		if err == nil {
+			etag = aws.ToString(out.ETag)
+			return nil
 		}
-		etag = aws.ToString(out.ETag)
-		return nil
+		err = u.st.verdict(ctx, err, func() error {
+			_, err := a.client.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.Bucket, Key: &u.o.Key, UploadId: &id, MaxParts: aws.Int32(1)})
+			return err
+		})
+		return u.notDamaged(f, p, err)
 	})
 	return etag, err
+}
+
+// notDamaged tells bytes that changed on the way, which are sent again, from
+// bytes that changed on disk.
+func (u *Upload) notDamaged(f *os.File, p *part, err error) error {
+	if codeOf(u.st.classify("", err)) != "BadDigest" {
+		return err
+	}
+	sum := crc32.NewIEEE()
+	if err := readPart(f, p, sum); err != nil {
+		return err
+	}
+	if sum.Sum32() == p.crc {
+		return err
+	}
+	return &Error{Kind: Damaged, Where: f.Name(), Msg: "what the disk gives back is not what was written"}
 }
 
 // verdict finds out why a request with a body failed. A store that refuses one

@@ -84,11 +84,20 @@ func makeSpool(half, dir string, b *begin) (*spool, error) {
 	return s, nil
 }
 
-// sweepHalfMade removes what processes left that died while they made a folder.
+// sweepHalfMade removes what processes left that died while they made a folder:
+// nobody holds its journal, and it is not of just now.
 func sweepHalfMade(root string) {
 	list, _ := filepath.Glob(filepath.Join(root, halfMade+"*"))
 	for _, dir := range list {
-		if st, err := os.Stat(dir); err == nil && time.Since(st.ModTime()) > time.Hour {
+		if st, err := os.Stat(dir); err != nil || time.Since(st.ModTime()) < time.Minute {
+			continue
+		}
+		if f, err := os.Open(filepath.Join(dir, journalName)); err == nil {
+			if lock(f) == nil {
+				os.RemoveAll(dir)
+			}
+			f.Close()
+		} else {
 			os.RemoveAll(dir)
 		}
 	}

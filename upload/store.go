@@ -28,6 +28,7 @@ type store struct {
 	keys       func() (Keys, error)
 	stall      time.Duration
 	giveUp     time.Duration
+	reach      time.Duration
 	log        *slog.Logger
 	chain      *awshttp.BuildableClient // for looking up credentials
 	parallel   int
@@ -47,13 +48,13 @@ type store struct {
 type health struct {
 	retries   int64
 	lastError error
-	lastKind  Kind
 	awaySince time.Time // zero: the last request was answered as wanted
+	warned    bool      // that it is away
 }
 
 func newStore(o Options) (*store, error) {
 	s := &store{
-		place: o.Place, noChecksum: o.NoChecksum, keys: o.Keys, stall: o.Stall, giveUp: o.GiveUp, log: o.Log,
+		place: o.Place, noChecksum: o.NoChecksum, keys: o.Keys, stall: o.Stall, giveUp: o.GiveUp, reach: o.Reach, log: o.Log,
 		parallel: o.Parallel, hurried: make(chan struct{}),
 	}
 	roots, err := rootCAs(o.CAFile)
@@ -231,14 +232,17 @@ func (s *store) clean(text string) string {
 	return text
 }
 
+// hiccup is for how long nothing may succeed before it is worth a warning.
+const hiccup = 2 * time.Second
+
 // fine notes that the store answered as wanted.
 func (s *store) fine() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.health.awaySince.IsZero() {
+	if s.health.warned {
 		s.log.Info("the store is back", "target", s.place.String(), "away", time.Since(s.health.awaySince).Round(time.Millisecond))
-		s.health.awaySince = time.Time{}
 	}
+	s.health.awaySince, s.health.warned = time.Time{}, false
 }
 
 // failed notes an error and gives the time since which nothing has worked.
@@ -246,12 +250,15 @@ func (s *store) failed(op string, e *Error) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := &s.health
-	level := slog.LevelDebug
 	if h.awaySince.IsZero() {
-		h.awaySince, level = time.Now(), slog.LevelWarn
+		h.awaySince = time.Now()
 	}
 	h.retries++
-	h.lastError, h.lastKind = e, e.Kind
+	h.lastError = e
+	level := slog.LevelDebug
+	if !h.warned && (e.Kind != Away || time.Since(h.awaySince) > hiccup) {
+		level, h.warned = slog.LevelWarn, true
+	}
 	s.log.Log(context.Background(), level, "a request failed", "target", s.place.String(), "request", op, "kind", e.Kind.String(), "error", e.Error())
 	return h.awaySince
 }

@@ -54,6 +54,7 @@ type Proxy struct {
 	faults   Faults
 	denied   map[string]deny
 	requests []Request
+	active   int
 }
 
 type deny struct {
@@ -120,6 +121,13 @@ func (p *Proxy) Requests() []Request {
 	return append([]Request(nil), p.requests...)
 }
 
+// Idle is whether no request is under way.
+func (p *Proxy) Idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active == 0
+}
+
 // Count counts the requests of one kind (see Request.Is) that the store carried
 // out.
 func (p *Proxy) Count(method, key string) (n int) {
@@ -133,8 +141,12 @@ func (p *Proxy) Count(method, key string) (n int) {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.Query(), AccessKey: accessKey(r)}
+	p.mu.Lock()
+	p.active++
+	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
+		p.active--
 		p.requests = append(p.requests, q)
 		p.mu.Unlock()
 	}()
