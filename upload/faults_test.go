@@ -154,14 +154,14 @@ func TestNetwork(t *testing.T) {
 			}
 			time.Sleep(fault.lasts - time.Since(began))
 			st := u.Stats()
-			if st.Away.IsZero() || st.Retries == 0 || st.LastError == "" || st.Spooled < 3*MinPart-1 {
+			if st.AwaySince.IsZero() || st.Retries == 0 || st.LastError == "" || st.Spooled < 3*MinPart-1 {
 				t.Errorf("while the store is away: %+v", st)
 			}
 			fault.end(l)
 			mustClose(t, u)
 			b.check("k", 1, 4*MinPart)
 			b.clean()
-			if st := u.Stats(); !st.Away.IsZero() {
+			if st := u.Stats(); !st.AwaySince.IsZero() {
 				t.Errorf("when the store is back: %+v", st)
 			}
 		})

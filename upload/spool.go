@@ -28,6 +28,21 @@ type spool struct {
 	journal journal
 }
 
+// DefaultSpool is the folder that spools are made in when nobody says another: in
+// MPIPE_SPOOL, or where the XDG base directories put what programs keep.
+func DefaultSpool() string {
+	if dir := os.Getenv("MPIPE_SPOOL"); dir != "" {
+		return dir
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "mpipe", "spool")
+	}
+	if home, err := os.UserHomeDir(); err == nil && filepath.IsAbs(home) && home != "/" {
+		return filepath.Join(home, ".local", "state", "mpipe", "spool")
+	}
+	return filepath.Join("/var/tmp", fmt.Sprintf("mpipe-spool-%d", os.Getuid())) // a service without a home
+}
+
 // halfMade is how folders are called until their journal is whole.
 const halfMade = ".new-"
 
@@ -126,7 +141,7 @@ func openSpool(path string) (*spool, *history, error) {
 	name := filepath.Join(dir, journalName)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_APPEND, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, &Error{Kind: Local, Where: dir, Msg: "there is no upload to resume here", Remedy: "`mpipe upload --list` shows what there is"}
+		return nil, nil, &Error{Kind: Local, Where: path, Msg: "there is no upload to resume here", Remedy: "`mpipe upload --list` shows what there is"}
 	}
 	if err != nil {
 		return nil, nil, localError(name, "the journal cannot be opened", err)

@@ -33,7 +33,7 @@ func TestSpoolCapBlocks(t *testing.T) {
 	b, l, u := away(t, func(o *Options) { o.SpoolMax, o.GiveUp = most, time.Minute })
 	written := make(chan error)
 	go func() { written <- fill(u, 1, 2*most) }()
-	waitFor(t, func() bool { return u.Stats().Blocked > 500*time.Millisecond })
+	waitFor(t, func() bool { return u.Stats().Blocked > 0.5 })
 	if s := u.Stats(); s.Written != most || s.Spooled != most || onDisk(t, u.Spool()) != most {
 		t.Errorf("blocked at %+v, %d on disk", s, onDisk(t, u.Spool()))
 	}

@@ -91,10 +91,6 @@ func Start(ctx context.Context, o Options) (*Upload, error) {
 // bytes are read where they are: the spool holds only the journal. A file that
 // fits into one part is sent by one request.
 func StartFile(ctx context.Context, path string, o Options) (*Upload, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, localError(path, "the file cannot be found", err)
-	}
 	file, err := describe(path)
 	if err != nil {
 		return nil, err
@@ -129,7 +125,11 @@ func describe(path string) (*fileEntry, error) {
 	if !st.Mode().IsRegular() {
 		return nil, &Error{Kind: Local, Where: path, Msg: "this is no ordinary file"}
 	}
-	return &fileEntry{Path: path, Size: st.Size(), ModTime: st.ModTime()}, nil
+	full, err := filepath.Abs(path) // whoever takes it up may be elsewhere
+	if err != nil {
+		return nil, localError(path, "the file cannot be found", err)
+	}
+	return &fileEntry{Path: full, Size: st.Size(), ModTime: st.ModTime()}, nil
 }
 
 // begun makes the spool of a new upload.
