@@ -100,6 +100,27 @@ func (f *flags) count(dst *int64, name, arg, doc string) *option {
 	}})
 }
 
+// size takes bytes, such as "8MiB".
+func (f *flags) size(dst *int64, name, arg, doc string) *option {
+	return f.add(&option{name: name, arg: arg, doc: doc, set: func(s string) (err error) {
+		*dst, err = pipeline.ParseSize(s)
+		return err
+	}})
+}
+
+// whole takes a number of things.
+func (f *flags) whole(dst *int, name, arg, doc string) *option {
+	var n int64
+	o := f.count(&n, name, arg, doc)
+	set := o.set
+	o.set = func(s string) error {
+		err := set(s)
+		*dst = int(n)
+		return err
+	}
+	return o
+}
+
 // texts collects a flag that may be given several times.
 func (f *flags) texts(dst *[]string, name, arg, doc string) *option {
 	return f.add(&option{name: name, arg: arg, doc: doc, many: true, set: func(s string) error {

@@ -60,6 +60,7 @@ var otherWords = map[string]string{
 	"record": "run", "start": "run", "play": "run", "launch": "run",
 	"validate": "check", "lint": "check", "test": "check", "plan": "explain", "dot": "graph", "mermaid": "graph",
 	"ls": "list", "elements": "list", "show": "inspect", "stat": "ring", "stats": "ring", "push": "feed", "send": "feed", "verify": "measure",
+	"cp": "upload", "put": "upload", "copy": "upload", "resume": "upload", "s3": "upload", "store": "upload",
 }
 
 func (c *call) unknownVerb(name string) int {
