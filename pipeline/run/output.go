@@ -285,6 +285,18 @@ func stopWithin(p *gstbin.Pipeline, limit time.Duration) bool {
 	}
 }
 
+// failBefore fails an output that is not required before anything started.
+func (r *runner) failBefore(s *graph.Stage, err error) {
+	r.log.Warn("an output failed; the others go on", "error", stageError(s, pipeline.Environment, err))
+	for _, o := range r.outputs {
+		if o.Stage == s.ID {
+			o.err, o.last, o.phase = err, err, Failed
+			o.gate.Shut()
+			close(o.done)
+		}
+	}
+}
+
 func (o *output) enter(ph Phase) {
 	o.mu.Lock()
 	o.phase = ph
