@@ -135,11 +135,11 @@ func (o *Observer) State() (State, error) {
 
 func (o *Observer) state() (State, error) {
 	reason := func() error { return fmt.Errorf("ring: %s", o.cons.text(consReason, consReasonSize)) }
-	switch s := State(min(o.cons.a32(consReaderState).Load(), uint32(Closed))); {
-	case s == Invalid:
-		return s, reason()
+	switch s := State(min(o.cons.a32(consReaderState).Load(), 0xff)); {
 	case s == Dead:
 		return s, fmt.Errorf("ring: the producer died")
+	case s == Invalid, s > Closed:
+		return s, reason()
 	case s != Live:
 		return s, nil
 	case o.cons.a32(consState).Load() == consClosed:
