@@ -55,13 +55,13 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	for _, l := range lines {
 		words := strings.Fields(l[1])[1:]
-		v := findVerb(words[0])
+		v, rest := findVerb(words...)
 		if v == nil {
 			continue // "mpipe records and streams …"
 		}
 		f := newFlags()
 		v.declare(f)
-		if rest, err := f.parse(words[1:]); err != nil || len(rest) < v.min {
+		if rest, err := f.parse(rest); err != nil || len(rest) < v.min {
 			t.Errorf("%s: %v, arguments %q", l[1], err, rest)
 		}
 	}

@@ -1,6 +1,11 @@
 package ring
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
 
 // Examination is what Examine finds at an address: Info, and for each of its
 // attachments what counters do not say.
@@ -164,4 +169,40 @@ func (f Format) String() string {
 		return fmt.Sprintf("%s %d Hz, %d channels", f.Audio.Sample, f.Audio.Rate, f.Audio.Channels)
 	}
 	return "no format"
+}
+
+// ListenerPID tells which process listens at an address, whether it answers or not;
+// 0 when that cannot be seen.
+func ListenerPID(addr string) int {
+	a, err := parseAddr(addr)
+	if err != nil || a.fd >= 0 {
+		return 0
+	}
+	if !a.sock {
+		seg, cons, _, err := openNamed(a.path, unix.O_RDONLY)
+		if err != nil {
+			return 0
+		}
+		defer seg.unmap()
+		defer cons.unmap()
+		return int(seg.u32(segConsumerPID))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), inspectLimit)
+	defer cancel()
+	conn, err := dial(ctx, a)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	_ = raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	return pid
 }

@@ -171,6 +171,9 @@ func (s *WAV) append(b []byte) error {
 	return err
 }
 
+// FrameBytes is the bytes of one sample of every channel, as Write takes them.
+func (s *WAV) FrameBytes() int { return s.s.in * s.f.Channels }
+
 // Frames is how many sample frames were written.
 func (s *WAV) Frames() int64 { return s.n / int64(s.f.Channels*s.s.out) }
 
