@@ -43,9 +43,16 @@ func TestReadmeProducerCompiles(t *testing.T) {
 	}
 }
 
-// TestReadmeCommands: every mpipe command line of the README parses.
+// TestReadmeCommands: every mpipe command line of the README and of the guide to
+// rings parses.
 func TestReadmeCommands(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
+	for _, path := range []string{"../README.md", "../docs/guide/ring.md"} {
+		checkCommands(t, path)
+	}
+}
+
+func checkCommands(t *testing.T, path string) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}

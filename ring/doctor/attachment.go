@@ -35,8 +35,10 @@ func (a *attachment) judge() {
 		a.live()
 	case ring.Ended.String():
 		a.add(Note, "ended", "", "the producer ended its streams; the consumer takes what is left")
+		a.rest()
 	case ring.Dead.String():
 		a.add(Note, "producer-dead", "", "the producer is dead; what it had committed is delivered, and then the consumer ends or waits for the next")
+		a.rest()
 	case ring.Closed.String():
 		a.add(Note, "closed", "", "the consumer has left this attachment")
 	case ring.Invalid.String():
@@ -86,12 +88,12 @@ func (a *attachment) class(i int) {
 	c, st := a.facts.Classes[i], a.now.Classes[i]
 	before := a.old.Classes[i]
 	readMoved, writeMoved := c.Read != before.Read, c.Write != before.Write
-	full := st.Waiters > 0 || st.SlotsUsed == st.Slots
+	full := st.Waiters > 0 || st.SlotsUsed == st.Slots || a.dropped(c.Kind) > 0
 	stuck := a.stuckWriters(c, before)
 	switch {
 	case full && !readMoved:
 		a.add(Problem, "full", "", "the %s ring is full (%s) and nothing was freed in %s%s", c.Kind, fill(st), seconds(a.window), waiters(st))
-		if c.Oldest != nil && !stuck {
+		if c.Oldest != nil && !stuck && !stopped(processState(a.x.Consumer.PID)) {
 			a.oldest(c, st)
 		}
 	case full && readMoved:
@@ -100,12 +102,34 @@ func (a *attachment) class(i int) {
 		a.oldest(c, st)
 	case !readMoved && !writeMoved && !stuck && st.HeldFrames > 1:
 		// Encoders look ahead and get nothing to look at; the latest picture is kept.
-		a.add(Note, "kept", "", "the consumer keeps %s and waits for more", plural(int(st.HeldFrames), "frame"))
+		a.add(Note, "kept", "", "the consumer keeps %s of %s and waits for more", plural(int(st.HeldFrames), "frame"), c.Kind)
+	}
+}
+
+// dropped counts the frames of a kind that found no room between the two looks.
+func (a *attachment) dropped(k ring.Kind) (n int64) {
+	for i, s := range a.now.Streams {
+		if s.Kind == k {
+			n += s.DroppedFull - a.was.Streams[i].DroppedFull
+		}
+	}
+	return n
+}
+
+// rest looks at what is left of an attachment that is over.
+func (a *attachment) rest() {
+	if a.old == nil || stopped(processState(a.x.Consumer.PID)) {
+		return
+	}
+	for i, c := range a.facts.Classes {
+		if c.Oldest != nil && c.Read == a.old.Classes[i].Read {
+			a.oldest(c, a.now.Classes[i])
+		}
 	}
 }
 
 func fill(st ring.ClassStats) string {
-	return fmt.Sprintf("%.0f%% of %d KiB, %s", 100*float64(st.Used)/float64(max(st.Capacity, 1)), st.Capacity>>10, plural(st.SlotsUsed, "frame"))
+	return fmt.Sprintf("%.0f%% of %.1f MiB, %s", 100*float64(st.Used)/float64(max(st.Capacity, 1)), float64(st.Capacity)/(1<<20), plural(st.SlotsUsed, "frame"))
 }
 
 func waiters(st ring.ClassStats) string {

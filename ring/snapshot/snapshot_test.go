@@ -49,7 +49,7 @@ func TestPicture(t *testing.T) {
 	for _, c := range []string{"bt601", "bt709", "smpte240m", "bt2020", "1:3:5:1", "1:4:0:0"} {
 		forms = append(forms, form{"I420", c, 320, 240})
 	}
-	forms = append(forms, form{"NV12", "", 1280, 720}, form{"I420_10LE", "bt2020-10", 320, 240})
+	forms = append(forms, form{"NV12", "", 320, 720}, form{"I420_10LE", "bt2020-10", 320, 240})
 	for _, f := range forms {
 		t.Run(fmt.Sprintf("%s,%dx%d,%s", f.fourcc, f.w, f.h, f.colorimetry), func(t *testing.T) {
 			comparePicture(t, f.fourcc, f.colorimetry, f.w, f.h)
