@@ -108,7 +108,7 @@ func TestGolden(t *testing.T) {
 		"ring-help":           "ring --help",
 		"ring-help-unknown":   "help ring stta",
 		"ring-nobody":         "ring stat ./testdata/no-ring",
-		"ring-stat-every":     "ring stat x --watch --every 1ms",
+		"ring-stat-every":     "ring stat x --watch --every 50ms",
 		"tap-no-out":          "ring tap x",
 		"tap-nobody":          "ring tap ./testdata/no-ring --out a.png",
 		"record-no-out":       "ring record x",

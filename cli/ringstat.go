@@ -50,8 +50,8 @@ func (o *ringStat) run(c *call) int {
 	if err := c.checkRing(addr); err != nil {
 		return c.usage("%v", err)
 	}
-	if o.every < 10*time.Millisecond {
-		return c.usage("--every %v: want 10ms or more", o.every)
+	if o.every < 100*time.Millisecond {
+		return c.usage("--every %v: want 100ms or more", o.every) // a socket's consumer has better to do
 	}
 	now, err := ring.Examine(addr)
 	if err != nil {
@@ -177,8 +177,8 @@ func showAttachment(w io.Writer, a ring.Stats, f ring.Facts, rates []streamRate)
 	}
 	fmt.Fprintln(t, "\nSTREAM\tKIND\tFRAMES\tBYTES\tCOPIED\tDROPPED FULL\tDROPPED BY POLICY\tLOST\tPRODUCER WAITED")
 	for _, s := range a.Streams {
-		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d\t%d\t%d\t%d\t%s\n", s.Name, s.Kind, s.Frames, pipeline.FormatSize(s.Bytes), s.Copied,
-			s.DroppedFull, s.DroppedPolicy, s.Abandoned, s.Blocked.Round(time.Millisecond))
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\t%d (%s)\t%d\t%d\t%d\t%s\n", s.Name, s.Kind, s.Frames, pipeline.FormatSize(s.Bytes), s.Copied,
+			pipeline.FormatSize(s.CopiedBytes), s.DroppedFull, s.DroppedPolicy, s.Abandoned, s.Blocked.Round(time.Millisecond))
 	}
 	showRates(t, a, rates)
 	fmt.Fprintln(t, "\nWRITER\tFRAMES\tBYTES\tABORTED\tDROPPED FULL\tDROPPED BY POLICY\tWAITED\tRETRIES")
@@ -187,7 +187,14 @@ func showAttachment(w io.Writer, a ring.Stats, f ring.Facts, rates []streamRate)
 			e.DroppedFull, e.DroppedPolicy, e.Blocked.Round(time.Millisecond), e.Retries)
 	}
 	t.Flush()
-	fmt.Fprintf(w, "\nconsumer: %d sleeps, %d wake-ups; copies %s of at most %s; %d claims abandoned", a.Waits, a.WakeUps,
+	var delivered, held int64
+	for _, s := range a.Streams {
+		delivered += s.Frames
+	}
+	for _, k := range a.Classes {
+		held += k.HeldFrames
+	}
+	fmt.Fprintf(w, "\nconsumer: %d frames delivered, %d released; %d sleeps, %d wake-ups; copies %s of at most %s; %d claims abandoned", delivered, max(0, delivered-held), a.Waits, a.WakeUps,
 		pipeline.FormatSize(a.CopiesAlive), pipeline.FormatSize(a.CopyLimit), a.Abandoned)
 	if f.HeldBy != "" {
 		fmt.Fprintf(w, "; held up by %s", f.HeldBy)

@@ -200,7 +200,6 @@ type tapping struct {
 	stream ring.Stream
 	ctx    context.Context
 	buf    []byte
-	over   error // the attachment is over, and why
 }
 
 // pollEvery is how often an observer looks, whom nobody wakes.

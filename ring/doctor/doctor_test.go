@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"context"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +175,34 @@ func TestDiagnose(t *testing.T) {
 				t.Errorf("problems %v, want %v with %q; all said:\n%s", got, c.want, c.text, all)
 			}
 		})
+	}
+}
+
+// TestGuide: the codes that the guide explains are those that are given.
+func TestGuide(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/guide/ring.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := ""
+	for _, name := range []string{"doctor.go", "attachment.go"} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code += string(b)
+	}
+	n := 0
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.*?) \\|").FindAllStringSubmatch(string(guide), -1) {
+		for _, c := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(row[1], -1) {
+			n++
+			if !strings.Contains(code, `"`+c[1]+`"`) {
+				t.Errorf("the guide explains %s, which is never said", c[1])
+			}
+		}
+	}
+	if n < 15 {
+		t.Errorf("only %d codes found", n)
 	}
 }
 
