@@ -186,7 +186,11 @@ func (o *ringTap) report(c *call, r tapReport) {
 	}
 	fmt.Fprintf(to, "%s: %s, %s, captured %.3fs before\n", r.Out, what, r.Format, r.Age)
 	if r.Silenced > 0 {
-		fmt.Fprintf(to, "%.3fs were missing and are silent (%s overwritten before they could be copied)\n", r.Silenced, plural(int(r.Missed), "claim"))
+		fmt.Fprintf(to, "%.3fs were missing and are silent", r.Silenced)
+		if r.Missed > 0 {
+			fmt.Fprintf(to, ": %s overwritten before they could be copied", plural(int(r.Missed), "claim"))
+		}
+		fmt.Fprintln(to)
 	}
 	if r.Note != "" {
 		fmt.Fprintln(to, r.Note)
