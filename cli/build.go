@@ -74,13 +74,13 @@ func (o *buildFlags) build(c *call) error {
 	}
 	for _, w := range fetch {
 		if strings.Contains(w, "@") {
-			if err := tool(dir, "go", "get", w); err != nil {
+			if err := goTool(dir, "go", "get", w); err != nil {
 				return err
 			}
 		}
 	}
 	fmt.Fprintln(c.stderr, "go build, which takes minutes the first time")
-	if err := tool(dir, "go", "build", "-o", out, "."); err != nil {
+	if err := goTool(dir, "go", "build", "-o", out, "."); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.stdout, "%s has %s\n", o.out, strings.Join(imports, ", "))
