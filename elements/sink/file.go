@@ -22,6 +22,7 @@ type file struct {
 	container string
 	overwrite bool
 	recovery  time.Duration
+	minFree   int64
 	raw       map[string]any
 }
 
@@ -31,6 +32,7 @@ func (f *file) Props(p *pipeline.Props) {
 		pipeline.OneOf(append([]string{""}, containerNames()...)...))
 	p.Bool(&f.overwrite, "overwrite", false, "Replace a file that is already there.")
 	p.Duration(&f.recovery, "recovery", "1s", "At most this much of the end is lost when mpipe is killed.", pipeline.AtLeast("100ms"))
+	p.Size(&f.minFree, "min_free_disk", "32MiB", "The file is finished, and the output fails, when less than this is free on its disk; \"0\" writes to the end.")
 	p.Table(&f.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
 }
 
@@ -77,6 +79,9 @@ func (f *file) Open(context.Context) error {
 	}
 	if st, err := os.Stat(f.path); err == nil && !st.Mode().IsRegular() {
 		return f.openSpecial(st)
+	}
+	if err := f.Watch(); err != nil {
+		return err
 	}
 	// What is there stays until frames flow: the element itself truncates.
 	flags := os.O_WRONLY | os.O_CREATE
