@@ -60,6 +60,7 @@ type StreamResult struct {
 	LastEnd       float64 `json:"last_end_s"`                // in the file; as sent for MPEG-TS
 	LostInEncoder int64   `json:"lost_in_encoder,omitempty"` // video frames that an encoder took and never gave out
 	kind          pipeline.Kind
+	bytes         int64         // sent
 	capture       time.Duration // running time of the first captured frame
 	first         time.Duration
 }
@@ -106,7 +107,7 @@ func (r *runner) verdict(o *output) OutputResult {
 	res := OutputResult{Stage: o.Stage, Path: o.File, Container: o.Container, Bytes: sink.Bytes}
 	for i, in := range o.ins {
 		t := r.gst.Traffic(in.node, in.pad)
-		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
+		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, bytes: t.Bytes, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
 			FirstPTS: max(0, t.FirstPTS).Seconds(), LastEnd: t.LastEnd.Seconds()}
 		if f := r.feeds[in.source]; f != nil {
 			ft := f.feed.Traffic()
@@ -199,6 +200,9 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 				continue
 			}
 			used[j], found = true, true
+			if s.kind.IsRaw() && f.Bytes == s.bytes { // no file keeps the buffers apart
+				f.Frames = s.Sent
+			}
 			s.Frames = f.Frames
 			if keepsTime(res.Container) && f.Frames > 0 {
 				s.FirstPTS, s.LastEnd, s.first = f.FirstPTS.Seconds(), f.LastEnd.Seconds(), f.FirstPTS
