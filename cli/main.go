@@ -59,7 +59,7 @@ type call struct {
 var otherWords = map[string]string{
 	"record": "run", "start": "run", "play": "run", "launch": "run",
 	"validate": "check", "lint": "check", "test": "check", "plan": "explain", "dot": "graph", "mermaid": "graph",
-	"ls": "list", "elements": "list", "show": "inspect", "stat": "ring", "stats": "ring", "push": "feed", "send": "feed", "verify": "measure",
+	"ls": "list", "elements": "list", "show": "inspect", "stat": "ring", "stats": "ring", "push": "feed", "send": "feed", "verify": "measure", "fix": "repair", "recover": "repair", "remux": "repair",
 }
 
 func (c *call) unknownVerb(name string) int {

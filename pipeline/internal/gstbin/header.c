@@ -4,8 +4,9 @@
  * STREAMINFO (RFC 9639, 8.2) is written again when the stream has ended.
  *
  * WAV: wavenc makes up a size, 2 GiB, and corrects it at the end; readers stop
- * there. The size becomes 0xffffffff, "to the end of the file", in the first
- * header, and in the last one where 32 bits do not hold the size. */
+ * there. The size becomes 0 in the first header, and in the last one where 32
+ * bits do not hold it: readers then take all there is. (With 0xffffffff, which
+ * other recorders write, wavparse 1.22 never ends beyond 4 GiB.) */
 #include "shim.h"
 
 #include <string.h>
@@ -68,7 +69,7 @@ mend_wav (Header *h, GstBuffer *b)
   GstMapInfo map;
   if (gst_buffer_map (b, &map, GST_MAP_READWRITE)) {
     GST_WRITE_UINT32_LE (map.data + 4, G_MAXUINT32);
-    GST_WRITE_UINT32_LE (map.data + map.size - 4, G_MAXUINT32);
+    GST_WRITE_UINT32_LE (map.data + map.size - 4, 0);
     gst_buffer_unmap (b, &map);
   }
   return b;
