@@ -59,7 +59,7 @@ type call struct {
 var otherWords = map[string]string{
 	"record": "run", "start": "run", "play": "run", "launch": "run",
 	"validate": "check", "lint": "check", "test": "check", "plan": "explain", "dot": "graph", "mermaid": "graph",
-	"ls": "list", "elements": "list", "show": "inspect", "push": "feed", "send": "feed", "verify": "measure",
+	"ls": "list", "elements": "list", "show": "inspect", "push": "feed", "send": "feed", "verify": "measure", "fix": "repair", "recover": "repair", "remux": "repair",
 	"stat": "ring stat", "stats": "ring stat", "tap": "ring tap", "capture": "ring record", "replay": "ring replay", "doctor": "ring doctor",
 	"cp": "upload", "put": "upload", "copy": "upload", "resume": "upload", "s3": "upload", "store": "upload",
 }
