@@ -28,7 +28,7 @@ type example struct{ line, says string }
 func verbs() []*verb {
 	return []*verb{
 		runVerb(), checkVerb(), explainVerb(), graphVerb(), listVerb(), inspectVerb(),
-		feedVerb(), measureVerb(), ringVerb(), versionVerb(), completionVerb(), helpVerb(),
+		feedVerb(), measureVerb(), ringVerb(), benchVerb(), versionVerb(), completionVerb(), helpVerb(),
 	}
 }
 
