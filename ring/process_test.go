@@ -29,6 +29,9 @@ var helpers = map[string]func(args []string) error{
 	"hang":    helperHang,
 	"drain":   helperDrain,
 	"paced":   helperPaced,
+
+	"soak-produce": helperSoakProduce,
+	"soak-consume": helperSoakConsume,
 }
 
 var testDir string // for compiled C programs
