@@ -35,8 +35,8 @@ lint: setup ## gofmt, go vet, staticcheck
 	@if command -v staticcheck >/dev/null; then echo staticcheck ./...; staticcheck ./...; \
 	else echo "staticcheck is not installed: left out"; fi
 
-bench: setup ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+bench: setup ## run the benchmarks, and print what the ring promises beside what it does
+	go test -p 1 -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 # As long as you like: make soak SOAK=3h
 SOAK ?= 2m

@@ -57,8 +57,9 @@ func (d *drawing) send() error {
 // with vmsplice the producer could never know when it may draw into a page again.
 type streamLink struct {
 	network string
-	// window is the bytes that each socket's buffer gets; 0 leaves the system's own
-	// tuning.
+	// window is the bytes that each socket's buffer is asked to have, which the system
+	// bounds by net.core.wmem_max; 0 leaves it to the system, whose own tuning is the
+	// best for TCP.
 	window int
 }
 

@@ -34,7 +34,7 @@ func transports() []*transport {
 		{name: "shmsink", title: "shmsink, drawn in place from C", base: drawingC, run: runShmsink(false), missing: needsGStreamer},
 		{name: "shmsink-copy", title: "shmsink, one copy in from C", base: drawingC, run: runShmsink(true), missing: needsGStreamer},
 		{name: "pipe", title: "pipe", base: drawingGo, link: pipeLink{}, run: runPipe},
-		{name: "unix", title: "Unix socket", base: drawingGo, link: streamLink{network: "unix"}},
+		{name: "unix", title: "Unix socket", base: drawingGo, link: streamLink{network: "unix", window: 1 << 20}},
 		{name: "tcp", title: "TCP", base: drawingGo, link: streamLink{network: "tcp"}},
 		{name: "websocket", title: "WebSocket", base: drawingGo, link: webSocketLink{}},
 		{name: "minimal", title: "minimal C ring, drawn in place", base: drawingC, extra: true, run: runMinimal(false), missing: needsCompiler},
