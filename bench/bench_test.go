@@ -135,7 +135,9 @@ func TestFiguresArePairedByRound(t *testing.T) {
 }
 
 func TestSavings(t *testing.T) {
-	row := func(name string, cpu float64) Row { return Row{Transport: name, Paced: &Figures{CPU: cpu}} }
+	row := func(name string, cpu float64) Row {
+		return Row{Transport: name, Paced: &Figures{CPU: 1000, Beyond: cpu}}
+	}
 	r := &Report{Payloads: []PayloadReport{
 		{Payloads[0], []Row{row(drawingGo, 1), row("ring", 100), row("tcp", 1100)}},
 		{Payloads[1], []Row{row(drawingGo, 1), row("ring", 1), row("tcp", 1)}}, // a second picture is not in it

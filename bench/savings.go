@@ -1,10 +1,11 @@
 package bench
 
-// Saving is what a stream would cost over a transport, and over the ring.
+// Saving is what moving a stream costs over a transport, drawing aside, and what
+// the ring saves of it.
 type Saving struct {
 	Transport string  `json:"transport"`
 	Title     string  `json:"title"`
-	CoreHours float64 `json:"core_hours"`            // in SavingHours hours, producer and consumer, drawing included
+	CoreHours float64 `json:"core_hours"`            // in SavingHours hours, producer and consumer
 	Saved     float64 `json:"saved_core_hours"`      // by the ring, drawn in place
 	Money     float64 `json:"saved_money,omitempty"` // Saved times the price of a core-hour
 }
@@ -45,14 +46,14 @@ func (r *Report) Savings(price float64) (what string, list []Saving) {
 	return what, list
 }
 
-// cores is how many cores the payloads together keep busy.
+// cores is how many cores moving the payloads together keeps busy.
 func (r *Report) cores(of []PayloadReport, transport string) (sum float64, ok bool) {
 	for _, p := range of {
 		row := r.Row(p.Name, transport)
 		if row == nil || row.Paced == nil {
 			return 0, false
 		}
-		sum += row.Paced.CPU * float64(p.Rate) / 1e6
+		sum += row.Paced.Beyond * float64(p.Rate) / 1e6
 	}
 	return sum, true
 }

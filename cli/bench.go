@@ -164,7 +164,7 @@ func showSavings(w io.Writer, what string, list []bench.Saving, price float64) {
 	if len(list) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\n%d hours of %s, in core-hours; what the ring, drawn in place, saves\n", bench.SavingHours, what)
+	fmt.Fprintf(w, "\nmoving %d hours of %s takes core-hours (BEYOND), of which the ring, drawn in place, saves\n", bench.SavingHours, what)
 	line := func(title, takes, saved, money string) {
 		fmt.Fprintf(w, "%s\n", strings.TrimRight(fmt.Sprintf("%-32s %11s %9s %12s", title, takes, saved, money), " "))
 	}

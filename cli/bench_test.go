@@ -33,7 +33,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("progress:\n%s", p.stderr)
 	}
 	text := start(t, nil, "bench", "transports", "--quick", "--payload", "360p", "--only", "ring,pipe", "--price-per-core-hour", "2").exit(0).stdout.String()
-	for _, want := range []string{"360p I420, 345600 bytes", "ring, drawn in place", "AT 2 EACH", "1000 hours of 360p I420"} {
+	for _, want := range []string{"360p I420, 345600 bytes", "ring, drawn in place", "AT 2 EACH", "moving 1000 hours of 360p I420"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)
 		}
