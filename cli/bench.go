@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -107,8 +108,11 @@ func (o *benchFlags) run(c *call, payloads []string) int {
 	opts.Progress = func(done, total int, what string) { sc.status(fmt.Sprintf("%d of %d  %s", done+1, total, what)) }
 	r, err := bench.Transports(stop.ctx, opts)
 	sc.clear()
-	if err != nil {
-		return c.failed(err)
+	switch {
+	case stop.ctx.Err() != nil:
+		return c.failed(errors.New("stopped before everything was measured"))
+	case err != nil:
+		return c.failed(errors.New(strings.TrimPrefix(err.Error(), "bench: ")))
 	}
 	what, savings := r.Savings(o.price)
 	if o.json {
