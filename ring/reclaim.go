@@ -39,6 +39,9 @@ func (r *Reader) reclaim(c *readClass) bool {
 		return false
 	}
 	c.read = at
+	if r.State() == Replaced {
+		return true // nothing is claimed there any more
+	}
 	c.readWord.Store(uint64(at)) // SYNC POINT space: seq_cst, before the look at the waiters
 	if c.spaceWaiters.Load() != 0 {
 		c.owed = true

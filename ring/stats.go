@@ -87,7 +87,7 @@ func (r *Reader) stats() Stats {
 // alike. The segment is the producer's: what it says is believed, but bounded.
 func readStats(g *geometry, seg, cons mem) Stats {
 	s := Stats{
-		State:       State(min(cons.a32(consReaderState).Load(), uint32(Closed))).String(),
+		State:       State(min(cons.a32(consReaderState).Load(), uint32(Replaced))).String(),
 		Epoch:       g.epoch,
 		Producer:    readPeer(cons, consProducerPID, consProducerUID, consProducerBoot, consProducerName),
 		Consumer:    readPeer(cons, consPID, consUID, consBoot, consName),

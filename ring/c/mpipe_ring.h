@@ -88,7 +88,7 @@ extern "C" {
 
 enum {
 	MPR_MAJOR = 1,
-	MPR_MINOR = 0,
+	MPR_MINOR = 1,
 	MPR_GRANULE = 64,
 	MPR_PAGE = 4096,
 	MPR_CLASSES = 2,
