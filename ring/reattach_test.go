@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -59,51 +60,91 @@ func TestConsumerRestarts(t *testing.T) {
 		rounds = 4
 	}
 	rng := testSeed(t)
+	program := compile(t, "goeson", "-std=c11", "testdata/goeson.c")
+	producers := map[string]func(*testing.T, context.Context, string) func() (int, int, int){
+		"go": goOnInGo,
+		"c": func(t *testing.T, ctx context.Context, addr string) func() (int, int, int) {
+			return goOnInC(t, exec.CommandContext(ctx, program, addr))
+		},
+	}
 	for mode, addr := range testAddrs(t) {
-		t.Run(mode, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-			defer cancel()
-			t.Cleanup(func() { removeRing(addr) })
-			fds := countFDs(t)
-			consumer := restarting(t, ctx, addr)
-			out, kill := consumer()
-			p, err := Attach(ctx, addr, twoVideos, AttachOptions{Name: "goes on", Reattach: true})
-			if err != nil {
-				t.Fatal(err)
-			}
-			stop := make(chan struct{})
-			sent := make(chan int, 2)
-			for s := range twoVideos {
-				go func() { sent <- keepWriting(t, p, s, stop) }()
-			}
-			var lines [][]string
-			for round := range rounds {
-				time.Sleep(time.Duration(5+rng.Intn(60)) * time.Millisecond)
-				if round == rounds-1 {
-					close(stop)
-					break
+		for lang, goOn := range producers {
+			t.Run(mode+"/"+lang, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				defer cancel()
+				t.Cleanup(func() { removeRing(addr) })
+				fds := countFDs(t)
+				consumer := restarting(t, ctx, addr)
+				out, kill := consumer()
+				finish := goOn(t, ctx, addr)
+				var lines [][]string
+				for round := range rounds {
+					time.Sleep(time.Duration(5+rng.Intn(60)) * time.Millisecond)
+					if round == rounds-1 {
+						break
+					}
+					kill()
+					lines = append(lines, <-out)
+					time.Sleep(time.Duration(rng.Intn(20)) * time.Millisecond)
+					out, kill = consumer()
 				}
-				kill()
+				total, lost, epochs := finish()
 				lines = append(lines, <-out)
-				time.Sleep(time.Duration(rng.Intn(20)) * time.Millisecond)
-				out, kill = consumer()
-			}
-			total := <-sent + <-sent
-			if err := p.Close(); err != nil {
-				t.Error(err)
-			}
-			lines = append(lines, <-out)
-			checkNumbers(t, lines, total, int(p.Lost()))
-			if p.Epochs() > int64(rounds) || p.Epochs() < 2 {
-				t.Errorf("%d epochs with %d consumers", p.Epochs(), rounds)
-			}
-			for end := time.Now().Add(5 * time.Second); countFDs(t) > fds && time.Now().Before(end); {
-				time.Sleep(10 * time.Millisecond)
-			}
-			if now := countFDs(t); now > fds {
-				t.Errorf("%d fds, %d before", now, fds)
-			}
-		})
+				checkNumbers(t, lines, total, lost)
+				if epochs > rounds || epochs < 2 {
+					t.Errorf("%d epochs with %d consumers", epochs, rounds)
+				}
+				for end := time.Now().Add(5 * time.Second); countFDs(t) > fds && time.Now().Before(end); {
+					time.Sleep(10 * time.Millisecond)
+				}
+				if now := countFDs(t); now > fds {
+					t.Errorf("%d fds, %d before", now, fds)
+				}
+			})
+		}
+	}
+}
+
+// goOnInGo writes two streams with two goroutines, until the function that it gives
+// is called, which tells how many frames were written, lost, and in how many
+// attachments.
+func goOnInGo(t *testing.T, ctx context.Context, addr string) func() (total, lost, epochs int) {
+	p, err := Attach(ctx, addr, twoVideos, AttachOptions{Name: "goes on", Reattach: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	sent := make(chan int, 2)
+	for s := range twoVideos {
+		go func() { sent <- keepWriting(t, p, s, stop) }()
+	}
+	return func() (total, lost, epochs int) {
+		close(stop)
+		total = <-sent + <-sent
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		return total, int(p.Lost()), int(p.Epochs())
+	}
+}
+
+// goOnInC has testdata/goeson.c do so.
+func goOnInC(t *testing.T, cmd *exec.Cmd) func() (total, lost, epochs int) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := start(t, cmd)
+	return func() (total, lost, epochs int) {
+		_ = in.Close()
+		out.Scan()
+		if _, err := fmt.Sscan(out.Text(), &total, &lost, &epochs); err != nil {
+			t.Fatalf("%v: %q", err, out.Text())
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+		return total, lost, epochs
 	}
 }
 

@@ -71,12 +71,12 @@ func (r *Reader) watchWriters() {
 }
 
 // inTheWay tells whether others wait for the claim at next, and whose it is: frames
-// of the same stream that are committed behind it, or writers that find no room
-// although all before it were given back. A writer that is slow where nobody is
+// of the same stream that are committed behind it, or writers that find no room and
+// nothing in the ring that could be taken to make some. A writer that is slow where nobody is
 // behind it takes as long as it wants.
 func (r *Reader) inTheWay(c *readClass) (who string, stuck bool) {
 	w := cursor(c.write.Load())
-	behind := !c.roomForTwo(c.next) && (c.spaceWaiters.Load() != 0 || r.droppedFull(c) != c.obstacle.dropped)
+	behind := !c.roomForTwo(c.read) && (c.spaceWaiters.Load() != 0 || r.droppedFull(c) != c.obstacle.dropped)
 	if c.next == c.scan { // never tagged: nothing behind it can even be looked at
 		if tagged(c.state(c.scan.seq()), c.scan.seq()) {
 			return "", false // it came a moment ago

@@ -69,12 +69,10 @@ static void run(const std::string &address)
 
 	std::string line;
 	std::getline(std::cin, line);
-	CHECK(p.reattach(10000) >= 4);
-	CHECK(code_of([&] { other.claim(0, video, grey.size); }) == MPR_GONE); /* of the epoch before */
-	mpipe::Writer again(p);
-	for (int64_t n = 0; n < 5; n++) CHECK(write(again, n, mpipe::Block, 0, 0)); /* the format goes on */
+	CHECK(p.reattach(10000) >= 4 && p.lost() >= 4 && p.epochs() == 2);
+	for (int64_t n = 0; n < 5; n++) CHECK(write(other, n, mpipe::Block, 0, n == 0 ? MPR_DISCONT : 0)); /* writer and format go on */
 	CHECK(p.end(0));
-	CHECK(code_of([&] { again.claim(0, video, grey.size); }) == MPR_ENDED);
+	CHECK(code_of([&] { other.claim(0, video, grey.size); }) == MPR_ENDED);
 }
 
 int main(int, char **argv)

@@ -93,16 +93,22 @@ export class Producer {
   dropByPolicy (stream: number): void
   /** Bytes in use and in all, and the frames the consumer holds, of VIDEO or AUDIO. */
   fill (kind: 1 | 2): { used: number, capacity: number, held: number }
-  /** The frame rate the consumer asks for. */
-  advisedFps (): [number, number] | null
+  /**
+   * What the consumer has to say to a producer that could do with less: the frame rate it
+   * can take (null: any), how long it has held its oldest frame, and the edge of the graph
+   * that holds frames up ('': none).
+   */
+  advice (): { fps: [number, number] | null, heldMs: number, holder: string }
   /** Ends a stream behind what was committed; false when there was no free slot in time. */
   end (stream: number, options?: Policy): boolean
   /** Aborts open slots, ends all streams and detaches. */
   close (): void
   /**
-   * Leaves a consumer that is gone or has stopped for the next one at the same address.
-   * Format ids stay valid, slots do not. Gives how many frames were lost. When it
-   * rejects with MPIPE_TIMEOUT, call it again.
+   * Leaves a consumer that is gone, has stopped or has replaced its ring (MPIPE_GONE,
+   * MPIPE_STOPPED) for the next one at the same address. Format ids stay valid; open slots
+   * are aborted, streams that were ended are open again. Gives how many frames the consumer
+   * before had not used up. When it rejects with MPIPE_TIMEOUT, call it again; until it is
+   * through, other calls throw MPIPE_GONE.
    */
   reattach (options?: { timeoutMs?: number }): Promise<number>
 }

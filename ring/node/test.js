@@ -43,7 +43,7 @@ async function main (address) {
   assert(p.write(0, video, new SharedArrayBuffer(grey.size), { pts: 4000 }))
   assert.deepStrictEqual(p.fill(ring.VIDEO), { used: 5 * 12288, capacity: 65536, held: 0 })
   assert.deepStrictEqual(p.fill(ring.AUDIO), { used: 0, capacity: 0, held: 0 })
-  assert.strictEqual(p.advisedFps(), null)
+  assert.deepStrictEqual(p.advice(), { fps: null, heldMs: 0, holder: '' })
   assert.strictEqual(p.claim(0, video, grey.size), null)
   const start = ring.now()
   assert.strictEqual(p.write(0, video, Buffer.alloc(grey.size), { wait: 50 }), false)
