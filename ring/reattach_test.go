@@ -64,7 +64,10 @@ func TestConsumerRestarts(t *testing.T) {
 	producers := map[string]func(*testing.T, context.Context, string) func() (int, int, int){
 		"go": goOnInGo,
 		"c": func(t *testing.T, ctx context.Context, addr string) func() (int, int, int) {
-			return goOnInC(t, exec.CommandContext(ctx, program, addr))
+			return goOnElsewhere(t, exec.CommandContext(ctx, program, addr))
+		},
+		"python": func(t *testing.T, ctx context.Context, addr string) func() (int, int, int) {
+			return goOnElsewhere(t, python(ctx, withNumpy(), "python/test_goeson.py", addr))
 		},
 	}
 	for mode, addr := range testAddrs(t) {
@@ -128,8 +131,8 @@ func goOnInGo(t *testing.T, ctx context.Context, addr string) func() (total, los
 	}
 }
 
-// goOnInC has testdata/goeson.c do so.
-func goOnInC(t *testing.T, cmd *exec.Cmd) func() (total, lost, epochs int) {
+// goOnElsewhere has a process do so, such as testdata/goeson.c.
+func goOnElsewhere(t *testing.T, cmd *exec.Cmd) func() (total, lost, epochs int) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +237,7 @@ func checkNumbers(t *testing.T, lines [][]string, total, lost int) {
 			if err != nil || n <= last[s] || !first[s] && n != last[s]+1 {
 				t.Fatalf("consumer %d: %q after frame %d", i, line, last[s])
 			}
-			if marked := f[2] == strconv.Itoa(int(FlagDiscont)); marked != (first[s] && i > 0) {
+			if marked := f[2] == strconv.Itoa(int(FlagDiscont)); n > 0 && marked != (first[s] && i > 0) {
 				t.Errorf("consumer %d: %q, first of its stream %v", i, line, first[s])
 			}
 			first[s], last[s] = false, n

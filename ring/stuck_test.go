@@ -432,63 +432,75 @@ func TestReplacedProducerThatDies(t *testing.T) {
 	}
 }
 
-// TestStuckThreadInC: the same by the C header, over a socket, by name, and over a
-// socket that was handed in, where nothing can be connected to any more.
-func TestStuckThreadInC(t *testing.T) {
+// TestStuckThread: the same by the C header and in Python, over a socket, by name,
+// and over a socket that was handed in, where nothing can be connected to any more.
+func TestStuckThread(t *testing.T) {
 	program := compile(t, "goeson", "-std=c11", "testdata/goeson.c")
 	addrs := testAddrs(t)
+	delete(addrs, "shm")
 	addrs["handed in"] = "unix:" + filepath.Join(t.TempDir(), "s")
-	for mode, addr := range addrs {
-		t.Run(mode, func(t *testing.T) {
-			ctx := testCtx(t)
-			l, err := Listen(addr, Config{VideoBytes: 512 << 10, Slots: 64, WriterTimeout: 300 * time.Millisecond})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { l.Close() })
-			cmd := exec.CommandContext(ctx, program, addr, "3")
-			if mode == "handed in" {
-				cmd.Args[1] = "fd:3"
-				cmd.ExtraFiles = []*os.File{connected(t, strings.TrimPrefix(addr, "unix:"))}
-			}
-			in, err := cmd.StdinPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			out := start(t, cmd)
-			for _, f := range cmd.ExtraFiles {
-				f.Close()
-			}
-			r, err := l.Accept(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := &replacing{t: t, l: l, r: r}
-			c.take(ctx, func() bool { return len(c.old) == 1 && len(c.got[1]) > 80 })
-			if !out.Scan() || out.Text() != "stuck" {
-				t.Fatalf("it says %q", out.Text())
-			}
-			fmt.Fprintln(in, "wake up")
-			most := len(c.got[1]) + 20
-			c.take(ctx, func() bool { return len(c.got[1]) > most && len(c.got[0]) > 10 })
-			_ = in.Close()
-			c.take(ctx, func() bool { return c.r.State() == Ended && c.r.Drained(KindVideo) })
-			var total, lost, epochs int
-			out.Scan()
-			if _, err := fmt.Sscan(out.Text(), &total, &lost, &epochs); err != nil {
-				t.Fatalf("%v: %q", err, out.Text())
-			}
-			if err := cmd.Wait(); err != nil {
-				t.Error(err)
-			}
-			// The frame in which it stopped, and no other.
-			if n := len(c.got[0]) + len(c.got[1]); n != total-1 || lost != 1 || epochs != 2 {
-				t.Errorf("%d frames arrived of %d, %d counted as lost, %d epochs; want one lost", n, total, lost, epochs)
-			}
-			if !strings.Contains(c.old[0].Err().Error(), "(thread ") {
-				t.Errorf("the reason: %v", c.old[0].Err())
-			}
-			c.finish()
-		})
+	for lang, cmd := range map[string]func(ctx context.Context, addr string) *exec.Cmd{
+		"c": func(ctx context.Context, addr string) *exec.Cmd { return exec.CommandContext(ctx, program, addr, "3") },
+		"python": func(ctx context.Context, addr string) *exec.Cmd {
+			return python(ctx, withNumpy(), "python/test_goeson.py", addr, "3")
+		},
+	} {
+		for mode, addr := range addrs {
+			t.Run(lang+"/"+mode, func(t *testing.T) {
+				ctx := testCtx(t)
+				l, err := Listen(addr, Config{VideoBytes: 512 << 10, Slots: 64, WriterTimeout: 300 * time.Millisecond})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { l.Close() })
+				c := cmd(ctx, addr)
+				if mode == "handed in" {
+					c = cmd(ctx, "fd:3")
+					c.ExtraFiles = []*os.File{connected(t, strings.TrimPrefix(addr, "unix:"))}
+				}
+				stuckThread(t, ctx, l, c)
+			})
+		}
 	}
+}
+
+func stuckThread(t *testing.T, ctx context.Context, l *Listener, cmd *exec.Cmd) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := start(t, cmd)
+	for _, f := range cmd.ExtraFiles {
+		f.Close()
+	}
+	r, err := l.Accept(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &replacing{t: t, l: l, r: r}
+	c.take(ctx, func() bool { return len(c.old) == 1 && len(c.got[1]) > 80 })
+	if !out.Scan() || out.Text() != "stuck" {
+		t.Fatalf("it says %q", out.Text())
+	}
+	fmt.Fprintln(in, "wake up")
+	most := len(c.got[1]) + 20
+	c.take(ctx, func() bool { return len(c.got[1]) > most && len(c.got[0]) > 10 })
+	_ = in.Close()
+	c.take(ctx, func() bool { return c.r.State() == Ended && c.r.Drained(KindVideo) })
+	var total, lost, epochs int
+	out.Scan()
+	if _, err := fmt.Sscan(out.Text(), &total, &lost, &epochs); err != nil {
+		t.Fatalf("%v: %q", err, out.Text())
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	// The frame in which it stopped, and no other.
+	if n := len(c.got[0]) + len(c.got[1]); n != total-1 || lost != 1 || epochs != 2 {
+		t.Errorf("%d frames arrived of %d, %d counted as lost, %d epochs; want one lost", n, total, lost, epochs)
+	}
+	if !strings.Contains(c.old[0].Err().Error(), "(thread ") {
+		t.Errorf("the reason: %v", c.old[0].Err())
+	}
+	c.finish()
 }
