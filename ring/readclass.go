@@ -48,6 +48,7 @@ type entry struct {
 	extent uint64
 	offset uint64
 	length uint64
+	lent   int64 // when, ns, as of the last time the owner looked around
 	cell   *Cell
 }
 

@@ -141,6 +141,7 @@ type Reader struct {
 	ended     uint32 // streams whose FlagEOS was taken
 	final     bool   // the write cursors are final: the attachment is over
 	graceEnd  int64  // Replaced: when they become so, ns
+	clock     int64  // ns, as of the last Reclaim
 	lastSeq   uint32 // dataSeq when the owner last looked at its own conditions
 	lastState State
 	spins     int
@@ -205,6 +206,7 @@ func newReader(b backing, h hello, producer Peer, cfg Config) *Reader {
 		}
 	}
 	r.lastSeq = r.dataSeq.Load()
+	r.clock = Now()
 	return r
 }
 

@@ -10,6 +10,7 @@ func (r *Reader) Reclaim() {
 }
 
 func (r *Reader) reclaimAll() (progress bool) {
+	r.clock = Now()
 	if len(r.copies) > 0 && r.reclaimCopies() {
 		progress = true
 	}
@@ -81,6 +82,7 @@ func (r *Reader) sweep() {
 			at = c.span.next(at, e.extent)
 		}
 	}
+	r.age()
 }
 
 // airy tells that a waiting writer is worth a wake-up: a quarter of the ring is

@@ -65,6 +65,7 @@ func (s *source) Run(ctx context.Context) error {
 // has nothing more to give.
 func (s *source) deliver(ctx context.Context) error {
 	r := s.reader
+	s.adviser = adviser{}
 	start := time.Now()
 	lastFrame := start
 	stopped := time.Time{}
@@ -79,6 +80,7 @@ func (s *source) deliver(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
+		s.advise(r, now)
 		if moved {
 			lastFrame, starved = now, time.Time{}
 			continue

@@ -45,6 +45,7 @@ type source struct {
 	order    []*pad                             // pads sorted by name
 	refused  atomic.Value                       // refusal: why the latest producer was not taken
 	giveUp   atomic.Pointer[context.CancelFunc] // ends the wait for a producer
+	adviser  adviser                            // Run's goroutine
 	depth    map[ring.Kind]int64                // most frames held downstream since the last eviction; Run's goroutine
 
 	mu      sync.Mutex

@@ -61,6 +61,8 @@ static void run(const std::string &address)
 	other.drop_by_policy(0);
 	say("full");
 	CHECK(write(other, 5, mpipe::Block, 0, 0));
+	mpipe::Advice a = p.advice();
+	CHECK(a.fps_num == 15 && a.fps_den == 1 && std::string(a.holder) == "bot.video" && mpr_keep(&a, 1, 30) && !mpr_keep(&a, 2, 30));
 	say("counted");
 	CHECK(code_of([&] {
 		for (;;) write(other, 6, mpipe::Block, 0, 0); /* blocked when it comes to the stop */

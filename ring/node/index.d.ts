@@ -75,6 +75,12 @@ export class Slot {
   abort (): void
 }
 
+export interface Advice {
+  fps: [number, number] | null
+  heldMs: number
+  holder: string
+}
+
 /** Belongs to the thread that attached it. */
 export class Producer {
   private constructor ()
@@ -98,7 +104,7 @@ export class Producer {
    * can take (null: any), how long it has held its oldest frame, and the edge of the graph
    * that holds frames up ('': none).
    */
-  advice (): { fps: [number, number] | null, heldMs: number, holder: string }
+  advice (): Advice
   /** Ends a stream behind what was committed; false when there was no free slot in time. */
   end (stream: number, options?: Policy): boolean
   /** Aborts open slots, ends all streams and detaches. */
@@ -122,6 +128,12 @@ export function attach (address: string, streams: StreamSpec[], options?: { name
 
 /** GStreamer's own layout of I420, NV12 and the packed fourccs of 4 bytes a pixel. */
 export function videoLayout (fourcc: string, width: number, height: number, fps?: [number, number]): VideoFormat
+
+/**
+ * Whether frame n of a stream of fps frames a second is one to draw, if no more than the
+ * advised rate are. Those that are not, count by dropByPolicy.
+ */
+export function keep (advice: Advice, n: number, fps: number): boolean
 
 /** CLOCK_MONOTONIC in ns. */
 export function now (): bigint

@@ -114,4 +114,11 @@ async function attach (address, streams, { name = 'node', timeoutMs = 10000 } = 
   return new Producer(handle)
 }
 
-module.exports = { VIDEO, AUDIO, KEY, DISCONT, CORRUPT, DROP, BLOCK, attach, videoLayout, now: native.now, Producer, Slot }
+/** Whether frame n of fps a second is one to draw, if no more than the advised rate are. */
+function keep ({ fps: advised }, n, fps) {
+  if (!advised) return true
+  const [num, den] = [advised[0], advised[1] * fps]
+  return num >= den || Math.floor(n * num / den) !== Math.floor((n + 1) * num / den)
+}
+
+module.exports = { VIDEO, AUDIO, KEY, DISCONT, CORRUPT, DROP, BLOCK, attach, keep, videoLayout, now: native.now, Producer, Slot }

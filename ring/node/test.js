@@ -51,6 +51,9 @@ async function main (address) {
   p.dropByPolicy(0)
   say('full')
   assert(p.write(0, video, Buffer.alloc(grey.size, 5), { pts: 5000, wait: ring.BLOCK }))
+  const advice = p.advice()
+  assert.deepStrictEqual([advice.fps, advice.holder], [[15, 1], 'bot.video'])
+  assert(ring.keep(advice, 1, 30) && !ring.keep(advice, 2, 30))
   say('counted')
   assert.throws(() => {
     for (;;) p.write(0, video, Buffer.alloc(grey.size), { wait: ring.BLOCK }) // blocked when it comes to the stop
