@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -223,13 +225,21 @@ func (h hello) peer(uid int) Peer {
 	return Peer{PID: h.pid, UID: uid, Name: name, Start: startedAt(h.boot)}
 }
 
-// uidOf asks /proc who owns a process; -1 when it cannot tell.
+// uidOf gives the effective user of a process; -1 when /proc cannot tell. The
+// owner of its folder there would not do: that is root for a process that changed
+// its user.
 func uidOf(pid int) int {
-	var st unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d", pid), &st) != nil {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
 		return -1
 	}
-	return int(st.Uid)
+	_, after, _ := strings.Cut(string(b), "\nUid:")
+	if fields := strings.Fields(after); len(fields) > 1 {
+		if uid, err := strconv.Atoi(fields[1]); err == nil { // real, effective, saved, of files
+			return uid
+		}
+	}
+	return -1
 }
 
 // closeFD closes a file that is only written through mappings.
