@@ -23,6 +23,8 @@ type attachment struct {
 
 	mu     sync.Mutex // the writer table, the mappings
 	users  int        // 1 for being current, 1 for each writer: the mapping stays while there are any
+	over   bool       // another one is current
+	lost   int64      // claims that were counted as lost, once over
 	mapped bool
 	left   bool
 	stop   func() // ends what watches the consumer
@@ -139,16 +141,23 @@ func (at *attachment) leave() {
 	at.link.close()
 }
 
-// release takes one user away and unmaps with the last.
-func (at *attachment) release() {
+// release takes one user away and unmaps with the last. Of an attachment that is
+// over it gives how many claims were lost since the last count: a writer that was
+// stuck may still have claimed.
+func (at *attachment) release() (lost int64) {
 	at.mu.Lock()
 	defer at.mu.Unlock()
+	if at.over {
+		n := at.unused()
+		lost, at.lost = n-at.lost, n
+	}
 	at.users--
 	if at.users == 0 {
 		at.mapped = false
 		_ = at.seg.unmap()
 		_ = at.cons.unmap()
 	}
+	return lost
 }
 
 // unused counts the claims that the consumer did not use up: those it never came

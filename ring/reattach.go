@@ -156,12 +156,14 @@ func (p *Producer) next(ctx context.Context, old *attachment, keep bool) error {
 			p.ended[i].Store(false)
 		}
 	}
-	p.lost.Add(old.unused())
 	p.epochs.Add(1)
 	p.at.Store(at)
 	p.mu.Unlock()
 	old.stop()
-	old.release()
+	old.mu.Lock()
+	old.over = true
+	old.mu.Unlock()
+	p.lost.Add(old.release())
 	return nil
 }
 

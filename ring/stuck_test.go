@@ -252,6 +252,17 @@ func TestStuckBeforeTheTag(t *testing.T) {
 	if c.old[0].Stats().Abandoned != 1 || p.Lost() != 1 {
 		t.Errorf("abandoned %d, lost %d; want 1", c.old[0].Stats().Abandoned, p.Lost())
 	}
+	// What it claims there after that, having looked at the state before, is counted
+	// when it comes to the new ring.
+	if _, _, _, ok := w[0].advance(&w[0].at.classes[0], 0, 3000); !ok {
+		t.Fatal("no room in the old ring")
+	}
+	if err := writeNumbered(w[0], 0, id-1, 0, Drop); err != nil {
+		t.Error(err)
+	}
+	if p.Lost() != 2 {
+		t.Errorf("lost %d, want 2", p.Lost())
+	}
 	c.finish()
 }
 

@@ -144,7 +144,7 @@ func (w *Writer) follow(cur *attachment) error {
 		return err
 	}
 	entry.a32(writerState).Store(writerFree)
-	old.release()
+	w.p.lost.Add(old.release())
 	return nil
 }
 
@@ -294,7 +294,7 @@ func (w *Writer) Close() error {
 	}
 	w.closed = true
 	w.entry.a32(writerState).Store(writerFree)
-	w.at.release()
+	w.p.lost.Add(w.at.release())
 	return nil
 }
 

@@ -390,6 +390,7 @@ typedef struct {
 	int64_t looked;   /* when the consumer was last looked at, ns */
 	uint32_t gone;
 	uint32_t users;   /* 1 for being current, 1 for each writer: mapped while there are any */
+	uint64_t lost;    /* claims that were counted as lost, once another one is current */
 } mpr_epoch;
 
 /* One writer thread. Use it from one thread at a time. */
@@ -846,9 +847,31 @@ static inline mpr_epoch *mpr_new_epoch(mpr_producer *p)
 	return e;
 }
 
-/* Takes one user away; the memory goes with the last. Under the lock. */
-static inline void mpr_release(mpr_epoch *e)
+/* Claims that the consumer did not use up: those it never came to, and those it
+ * gave up. One that is gone may have lost what it still held; one that replaced
+ * its ring delivers what it had taken. */
+static inline uint64_t mpr_unused(const mpr_epoch *e)
 {
+	uint64_t n = __atomic_load_n(&e->cons->abandoned, __ATOMIC_ACQUIRE);
+	int i;
+	for (i = 0; i < MPR_CLASSES; i++) {
+		const mpr_class *c = &e->classes[i];
+		uint64_t from;
+		if (c->slots == 0) continue;
+		from = __atomic_load_n(__atomic_load_n(&e->cons->state, __ATOMIC_ACQUIRE) == MPR_REPLACED_STATE ? &c->page->peek : &c->page->read, __ATOMIC_ACQUIRE);
+		n += (uint32_t)((__atomic_load_n(&c->words->write, __ATOMIC_ACQUIRE) >> MPR_POS_BITS) - (from >> MPR_POS_BITS)) & MPR_SEQ_MASK;
+	}
+	return n;
+}
+
+/* Takes one user away; the memory goes with the last. Under the lock. */
+static inline void mpr_release(mpr_producer *p, mpr_epoch *e)
+{
+	if (p->at && p->at != e && e != p->next) { /* over; a writer that was stuck may have claimed since the last count */
+		uint64_t n = mpr_unused(e);
+		__atomic_fetch_add(&p->lost, n - e->lost, __ATOMIC_RELAXED);
+		e->lost = n;
+	}
 	if (--e->users > 0) return;
 	if (e->seg) munmap(e->seg, e->seg_size);
 	if (e->cons) munmap((void *)(uintptr_t)e->cons, MPR_CONS_SIZE);
@@ -872,23 +895,6 @@ static inline void mpr_leave(mpr_epoch *e)
 	__atomic_store_n(&e->gone, 1, __ATOMIC_RELAXED);
 	if (e->sock >= 0) close(e->sock);
 	e->sock = -1;
-}
-
-/* Claims that the consumer did not use up: those it never came to, and those it
- * gave up. One that is gone may have lost what it still held; one that replaced
- * its ring delivers what it had taken. */
-static inline uint64_t mpr_unused(const mpr_epoch *e)
-{
-	uint64_t n = __atomic_load_n(&e->cons->abandoned, __ATOMIC_ACQUIRE);
-	int i;
-	for (i = 0; i < MPR_CLASSES; i++) {
-		const mpr_class *c = &e->classes[i];
-		uint64_t from;
-		if (c->slots == 0) continue;
-		from = __atomic_load_n(__atomic_load_n(&e->cons->state, __ATOMIC_ACQUIRE) == MPR_REPLACED_STATE ? &c->page->peek : &c->page->read, __ATOMIC_ACQUIRE);
-		n += (uint32_t)((__atomic_load_n(&c->words->write, __ATOMIC_ACQUIRE) >> MPR_POS_BITS) - (from >> MPR_POS_BITS)) & MPR_SEQ_MASK;
-	}
-	return n;
 }
 
 /* ---- attaching ----------------------------------------------------------- */
@@ -1035,7 +1041,7 @@ static inline void mpr_withdraw(mpr_producer *p)
 		__atomic_fetch_add(&e->words->data_seq, 1, __ATOMIC_SEQ_CST);
 		mpr_futex_wake(&e->words->data_seq);
 	}
-	mpr_release(e);
+	mpr_release(p, e);
 	p->next = NULL;
 }
 
@@ -1067,7 +1073,7 @@ static inline int mpr_ask(mpr_producer *p)
 		}
 	}
 	if (code != MPR_OK) {
-		mpr_release(e);
+		mpr_release(p, e);
 		p->next = NULL;
 	}
 	return code;
@@ -1090,7 +1096,7 @@ static inline int mpr_step(mpr_producer *p, int64_t wait_ns)
 	}
 	code = p->next->sock >= 0 ? mpr_welcomed(p, p->next, wait_ns) : mpr_answered(p, p->next, wait_ns);
 	if (code == MPR_OK || code == MPR_FULL) return code;
-	mpr_release(p->next);
+	mpr_release(p, p->next);
 	p->next = NULL;
 	return code == MPR_TIMEOUT && !once ? MPR_FULL : code;
 }
@@ -1190,7 +1196,7 @@ static inline void mpr_writer_close(mpr_writer *w)
 	if (!w->entry) return;
 	mpr_lock(w->p);
 	__atomic_store_n(&w->entry->state, 0, __ATOMIC_SEQ_CST);
-	mpr_release(w->at);
+	mpr_release(w->p, w->at);
 	mpr_unlock(w->p);
 	w->entry = NULL;
 }
@@ -1322,11 +1328,10 @@ static inline void mpr_adopt(mpr_producer *p, int keep)
 		__atomic_store_n(&p->ended, 0, __ATOMIC_SEQ_CST);
 	}
 	__atomic_store_n(&p->fresh, (uint32_t)((UINT64_C(1) << p->count) - 1), __ATOMIC_SEQ_CST);
-	__atomic_fetch_add(&p->lost, mpr_unused(old), __ATOMIC_RELAXED);
 	p->epochs++;
 	p->next = NULL;
 	__atomic_store_n(&p->at, e, __ATOMIC_SEQ_CST);
-	mpr_release(old);
+	mpr_release(p, old);
 	mpr_unlock(p);
 }
 
@@ -1404,7 +1409,7 @@ static inline int mpr_follow(mpr_writer *w)
 	code = w->p->at ? mpr_bind(w, w->p->at) : MPR_GONE;
 	if (code == MPR_OK) {
 		__atomic_store_n(&entry->state, 0, __ATOMIC_SEQ_CST);
-		mpr_release(old);
+		mpr_release(w->p, old);
 	}
 	mpr_unlock(w->p);
 	return code;
@@ -1441,7 +1446,7 @@ static inline void mpr_end_again(mpr_producer *p, mpr_epoch *e)
 	for (i = 0; i < p->count; i++)
 		if ((p->said >> i & 1) && mpr_claim_in(&w, i, 0, 0, 0, 1, &s) == MPR_OK) mpr_commit(&s, mpr_now(), 0, MPR_EOS);
 	__atomic_store_n(&w.entry->state, 0, __ATOMIC_SEQ_CST);
-	mpr_release(e);
+	e->users--;
 }
 
 /* ---- frames -------------------------------------------------------------- */
@@ -1613,7 +1618,7 @@ static inline void mpr_close(mpr_producer *p)
 	mpr_leave(e);
 	mpr_lock(p);
 	p->at = NULL;
-	mpr_release(e);
+	mpr_release(p, e);
 	mpr_unlock(p);
 }
 

@@ -115,7 +115,7 @@ static void attached(const char *path, int where)
 	pthread_join(thread, NULL);
 	if (rnd() % 2) __atomic_store_n(&p.at->words->producer_state, (uint32_t)(rnd() % 3), __ATOMIC_SEQ_CST);
 	mpr_writer_close(&w);
-	mpr_release(p.at); /* hangs up */
+	mpr_release(&p, p.at); /* hangs up */
 }
 
 /* Sends n bytes with fds that nobody asked for. */

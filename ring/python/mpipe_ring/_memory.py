@@ -110,6 +110,7 @@ class Attachment:
         self.ended, self.gone, self.looked, self.closed = set(), False, 0, False
         self.said = set()  # streams whose end was committed here
         self.fresh = set()  # streams whose next frame is the first of this attachment, which is not the first
+        self.over, self.lost = False, 0  # another attachment is current; claims counted as lost since
         self.asked = False  # another HELLO went over sock
         size = os.fstat(seg_fd).st_size
         if size < END or os.fstat(cons_fd).st_size < 2 * PAGE:
@@ -224,6 +225,14 @@ class Attachment:
 
     def replaced(self):
         return self.state() == REPLACED and not self.gone
+
+    def newly_lost(self):
+        """Claims lost since the last count, under the lock: a thread that was stuck may
+        still have claimed when another attachment was current."""
+        if not self.over:
+            return 0
+        before, self.lost = self.lost, self.unused()
+        return self.lost - before
 
     def unused(self):
         """Claims that the consumer did not use up: those it never came to, and those it

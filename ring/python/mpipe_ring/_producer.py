@@ -81,7 +81,8 @@ class Producer:
             if keep:
                 at.ended.update(old.ended)
                 at.said.update(old.said)
-            self.lost += old.unused()
+            old.over = True
+            self.lost += old.newly_lost()
             self.epochs += 1
             self._at = at
         for stream in at.said:
@@ -239,8 +240,14 @@ class Writer:
 
     def _open(self, at):
         """Takes an entry; the one in the last attachment goes with that."""
+        self._count()
         with at.lock:
             self._take(at)
+
+    def _count(self):
+        if self._at is not None:
+            with self._at.lock:
+                self._p.lost += self._at.newly_lost()
 
     def _take(self, at):
         for i in range(64):
@@ -260,6 +267,7 @@ class Writer:
             if self._closed:
                 return
             self._closed = True
+            self._p.lost += at.newly_lost()
             if not at.closed:
                 at.a.store32(at.base + self._base, 0)
 
