@@ -572,13 +572,18 @@ static inline int mpr_fail_with_reason(mpr_producer *p, const mpr_epoch *at, int
 static inline int mpr_takes(mpr_producer *p, const mpr_epoch *at)
 {
 	switch (__atomic_load_n(&at->cons->state, __ATOMIC_ACQUIRE)) { /* SYNC POINT state */
-	case MPR_LIVE: return __atomic_load_n(&at->gone, __ATOMIC_RELAXED) ? MPR_GONE : MPR_OK;
-	case MPR_STOPPING: return __atomic_load_n(&at->gone, __ATOMIC_RELAXED) ? MPR_GONE : MPR_STOPPED;
+	case MPR_LIVE:
+		if (!__atomic_load_n(&at->gone, __ATOMIC_RELAXED)) return MPR_OK;
+		break;
+	case MPR_STOPPING:
+		if (!__atomic_load_n(&at->gone, __ATOMIC_RELAXED)) return MPR_STOPPED;
+		break;
 	case MPR_REFUSED_STATE:
 	case MPR_INVALID_STATE:
 	case MPR_REPLACED_STATE: return mpr_fail_with_reason(p, at, MPR_GONE);
-	default: return MPR_GONE;
+	default: break;
 	}
+	return mpr_fail(p, MPR_GONE, "it closed the ring or died");
 }
 
 static inline uint64_t mpr_dist(const mpr_class *c, uint64_t from, uint64_t to)
