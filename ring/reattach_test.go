@@ -78,8 +78,9 @@ func TestConsumerRestarts(t *testing.T) {
 				t.Cleanup(func() { removeRing(addr) })
 				fds := countFDs(t)
 				consumer := restarting(t, ctx, addr)
-				out, kill := consumer()
+				out, began, kill := consumer()
 				finish := goOn(t, ctx, addr)
+				<-began // a slow start is not what this is about
 				var lines [][]string
 				for round := range rounds {
 					time.Sleep(time.Duration(5+rng.Intn(60)) * time.Millisecond)
@@ -89,7 +90,7 @@ func TestConsumerRestarts(t *testing.T) {
 					kill()
 					lines = append(lines, <-out)
 					time.Sleep(time.Duration(rng.Intn(20)) * time.Millisecond)
-					out, kill = consumer()
+					out, _, kill = consumer()
 				}
 				total, lost, epochs := finish()
 				lines = append(lines, <-out)
@@ -159,8 +160,8 @@ func removeRing(addr string) {
 }
 
 // restarting gives a function that starts one consumer after the other.
-func restarting(t *testing.T, ctx context.Context, addr string) func() (<-chan []string, func()) {
-	return func() (<-chan []string, func()) {
+func restarting(t *testing.T, ctx context.Context, addr string) func() (out <-chan []string, began <-chan bool, kill func()) {
+	return func() (<-chan []string, <-chan bool, func()) {
 		cmd := helper(ctx, "numbers", addr)
 		pipe, err := cmd.StdoutPipe()
 		if err != nil {
@@ -173,16 +174,18 @@ func restarting(t *testing.T, ctx context.Context, addr string) func() (<-chan [
 		if !scan.Scan() {
 			t.Fatal("no consumer")
 		}
-		out := make(chan []string, 1)
+		out, began := make(chan []string, 1), make(chan bool, 1)
 		go func() {
 			var lines []string
 			for scan.Scan() {
-				lines = append(lines, scan.Text())
+				if lines = append(lines, scan.Text()); len(lines) == 1 {
+					began <- true
+				}
 			}
 			_ = cmd.Wait()
 			out <- lines
 		}()
-		return out, func() { _ = cmd.Process.Kill() }
+		return out, began, func() { _ = cmd.Process.Kill() }
 	}
 }
 
