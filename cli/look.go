@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/pipeline/graph"
@@ -11,9 +13,10 @@ import (
 
 // planFlags are the flags of the verbs that look at a plan and start nothing.
 type planFlags struct {
-	graph  graph.Options
-	json   bool
-	format string
+	graph   graph.Options
+	json    bool
+	format  string
+	connect bool
 }
 
 func checkVerb() *verb {
@@ -23,14 +26,20 @@ func checkVerb() *verb {
 		long: `It checks syntax, names, values, the links between stages, what each container
 can carry, and whether every GStreamer element is installed. All errors come in
 one go, each with its line and what to do. Exit code 0 when there are none, 78
-otherwise.`,
+otherwise.
+
+With --connect it also tries each output for real, leaving no trace: whether the
+server answers, the bucket takes an upload, the disk has room. Exit code 1 when
+one does not.`,
 		examples: []example{
 			{"mpipe check graphs/record.toml --param ring=demo --param out=demo.mp4", "check a graph that has required parameters"},
+			{"mpipe check meeting.toml --param id=42 --connect", "also try every server, bucket and disk that it names"},
 			{"mpipe check graphs/*.toml --param ring=demo --param out=demo.mkv", "check several at once; each error names its file"},
 		},
 		declare: func(f *flags) func(*call) int {
 			o := &planFlags{}
 			graphFlags(f, &o.graph)
+			f.switchOn(&o.connect, "connect", "also try each output for real")
 			return o.check
 		},
 	}
@@ -50,11 +59,34 @@ func (o *planFlags) check(c *call) int {
 		for _, n := range p.Notes {
 			fmt.Fprintf(c.stdout, "%s\n", noteText(path, n))
 		}
+		if o.connect && !tryOutputs(c, p) {
+			code = max(code, run.ExitFailed)
+		}
 	}
 	if bad > 0 {
 		fmt.Fprintf(c.stderr, "%s; nothing was started\n", plural(bad, "error"))
 	}
 	return code
+}
+
+// probeLimit is how long an output may take to answer.
+const probeLimit = 20 * time.Second
+
+// tryOutputs asks every output of a plan whether it would work.
+func tryOutputs(c *call, p *graph.Plan) bool {
+	ok := true
+	for _, r := range run.Probe(context.Background(), p, probeLimit) {
+		switch {
+		case r.Err != nil:
+			ok = false
+			fmt.Fprintln(c.stderr, r.Err)
+		case r.Asked:
+			fmt.Fprintf(c.stdout, "%s: %s: ok\n", r.Stage, r.Where)
+		default:
+			fmt.Fprintf(c.stdout, "%s: %s: nothing to try\n", r.Stage, r.Where)
+		}
+	}
+	return ok
 }
 
 func noteText(path string, n graph.Note) string {

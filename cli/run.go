@@ -79,6 +79,9 @@ func (o *runFlags) run(c *call) int {
 			return c.usage("--manifest: %v", err)
 		}
 	}
+	if takesStdout(plan) {
+		c.stdout = c.stderr
+	}
 	sc := newScreen(c.stderr)
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.level)); err != nil {
@@ -101,6 +104,16 @@ func (o *runFlags) run(c *call) int {
 		return o.finish(c, m, c.fail(err))
 	}
 	return o.finish(c, m, run.ExitCode(m, nil))
+}
+
+// takesStdout tells that standard output belongs to an output of the graph.
+func takesStdout(p *graph.Plan) bool {
+	for _, s := range p.Graph.Stages {
+		if t, ok := s.Element.(interface{ TakesStdout() bool }); ok && t.TakesStdout() {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse reports errors for which nothing was started: there is no account.

@@ -41,7 +41,31 @@ func progressLine(s run.Status) string {
 	for _, o := range s.Outputs {
 		written += o.Bytes
 	}
-	return strings.Join(append(parts, "written "+pipeline.FormatSize(written)), "  ")
+	parts = append(parts, "written "+pipeline.FormatSize(written))
+	for _, o := range s.Outputs {
+		if t := trouble(o); t != "" && s.State == run.Running.String() {
+			parts = append(parts, o.Stage+" "+t)
+		}
+	}
+	return strings.Join(parts, "  ")
+}
+
+// trouble says what is not well with an output, "" for nothing.
+func trouble(o run.OutputStatus) string {
+	var what []string
+	if o.Phase == run.Waiting || o.Phase == run.Failed {
+		what = append(what, string(o.Phase))
+	}
+	if o.Spooled > 0 && o.LastError != "" {
+		what = append(what, pipeline.FormatSize(o.Spooled)+" to send")
+	}
+	if o.Dropped > 0 {
+		what = append(what, fmt.Sprintf("dropped %d", o.Dropped))
+	}
+	if len(what) > 0 && o.LastError != "" {
+		what = append(what, "("+short(o.LastError)+")")
+	}
+	return strings.Join(what, ", ")
 }
 
 // waiting tells of a run whose sources wait for their producers.
@@ -94,20 +118,30 @@ func sourceTable(w io.Writer, sources map[string]pipeline.SourceReport) {
 
 func outputTable(w io.Writer, outputs []run.OutputResult) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "OUTPUT\tFILE\tDURATION\tSIZE\tSTREAMS\tA/V SKEW\tSTATE")
+	fmt.Fprintln(t, "OUTPUT\tTO\tDURATION\tSIZE\tSTREAMS\tDROPPED\tA/V SKEW\tSTATE")
 	for _, o := range outputs {
 		var streams []string
+		var dropped int64
 		for _, s := range o.Streams {
+			dropped += s.Dropped
 			streams = append(streams, fmt.Sprintf("%s %d", s.Kind, s.Frames))
 		}
 		skew := "-"
 		if o.SkewMS != nil {
 			skew = fmt.Sprintf("%+.1fms", *o.SkewMS)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.2fs\t%s\t%s\t%s\t%s\n", o.Stage, dash(o.Path), o.Duration, pipeline.FormatSize(o.Bytes),
-			strings.Join(streams, ", "), skew, outputState(o))
+		fmt.Fprintf(t, "%s\t%s\t%.2fs\t%s\t%s\t%d\t%s\t%s\n", o.Stage, dash(o.Path+o.Where), o.Duration, pipeline.FormatSize(o.Bytes),
+			strings.Join(streams, ", "), dropped, skew, outputState(o))
 	}
 	t.Flush()
+	for _, o := range outputs {
+		if !o.Complete && !o.Required && o.Error != "" { // one that is required is the run's error
+			fmt.Fprintf(w, "%s: %s\n", o.Stage, o.Error)
+		}
+		if o.Resume != "" {
+			fmt.Fprintf(w, "%s: complete it with: %s\n", o.Stage, o.Resume)
+		}
+	}
 }
 
 func outputState(o run.OutputResult) string {
@@ -116,8 +150,10 @@ func outputState(o run.OutputResult) string {
 		return "complete"
 	case o.Playable:
 		return "playable, not complete"
-	case o.Checked:
+	case o.Checked && o.Path != "":
 		return "not playable"
+	case o.Error != "":
+		return "not complete"
 	default:
 		return "not checked"
 	}

@@ -53,6 +53,17 @@ type Fragment struct {
 	// Recovery says what a sink's output still holds after a kill -9, for
 	// `mpipe explain`: "all but the last second".
 	Recovery string
+	// Where names a sink's output that is no file, without secrets:
+	// "rtmp://host/app".
+	Where string
+	// Live outputs are for watching now: rather than hold up the encoders they
+	// leave frames out, unless the graph says otherwise.
+	Live bool
+	// Restart has a sink's elements made anew when they fail; nil does not.
+	Restart *Restart
+	// Linger is how long a sink's elements are left alone behind the end of the
+	// stream, to send what they have taken.
+	Linger time.Duration
 }
 
 // Node is one GStreamer element.
@@ -61,6 +72,9 @@ type Node struct {
 	Package string    // the Debian package that holds it, for the error when it is missing
 	Set     []Setting // properties, in GStreamer's own words, set in this order
 	Caps    string    // caps forced on its output; "" forces none
+	// Secrets gives, at the last moment, the values of the properties in Set that
+	// hold a secret; there stands what may be shown instead.
+	Secrets map[string]func() (string, error)
 	// KeyInterval has a video encoder make a key frame this often; 0 leaves it
 	// alone. KeyFrames names its property that counts the same in frames.
 	// Without it, or with a variable frame rate, key frames are requested by

@@ -34,6 +34,17 @@ func (k Kind) String() string {
 // MarshalText writes the kind by its name.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for _, known := range kinds {
+		if known.String() == string(text) {
+			*k = known
+			return nil
+		}
+	}
+	return fmt.Errorf("ring: %q is no kind of stream", text)
+}
+
 // class is the kind's index in the layout; ok is false for what is no kind.
 func (k Kind) class() (int, bool) { return int(k) - 1, k == KindVideo || k == KindAudio }
 

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +22,7 @@ type file struct {
 	container string
 	overwrite bool
 	recovery  time.Duration
+	minFree   int64
 	raw       map[string]any
 }
 
@@ -32,6 +32,7 @@ func (f *file) Props(p *pipeline.Props) {
 		pipeline.OneOf(append([]string{""}, containerNames()...)...))
 	p.Bool(&f.overwrite, "overwrite", false, "Replace a file that is already there.")
 	p.Duration(&f.recovery, "recovery", "1s", "At most this much of the end is lost when mpipe is killed.", pipeline.AtLeast("100ms"))
+	p.Size(&f.minFree, "min_free_disk", "32MiB", "The file is finished, and the output fails, when less than this is free on its disk; \"0\" writes to the end.")
 	p.Table(&f.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
 }
 
@@ -67,16 +68,7 @@ func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 // ContainersFor lists the containers that hold a kind of stream, for the error
 // about one that does not.
 func (f *file) ContainersFor(k pipeline.Kind) []string {
-	var out []string
-	for _, name := range containerNames() {
-		for _, in := range containers[name].inputs {
-			if slices.Contains(in.Accepts, k) {
-				out = append(out, name)
-				break
-			}
-		}
-	}
-	return out
+	return containersFor(containerNames(), k)
 }
 
 // Open makes the folder and claims the name, so that two runs cannot write the
@@ -87,6 +79,9 @@ func (f *file) Open(context.Context) error {
 	}
 	if st, err := os.Stat(f.path); err == nil && !st.Mode().IsRegular() {
 		return f.openSpecial(st)
+	}
+	if err := f.Watch(); err != nil {
+		return err
 	}
 	// What is there stays until frames flow: the element itself truncates.
 	flags := os.O_WRONLY | os.O_CREATE

@@ -65,6 +65,7 @@ func (p *planner) build() *Plan {
 			b.native(s)
 		}
 	}
+	b.plan.Notes = append(b.plan.Notes, p.notes...)
 	for _, text := range p.graph.Notes {
 		b.plan.Notes = append(b.plan.Notes, Note{Text: text})
 	}
@@ -215,7 +216,7 @@ func (b *builder) native(s *Stage) {
 	given := b.givenKinds(s, f)
 	caps := ""
 	for i, n := range f.Nodes {
-		node := &Node{ID: nodeName(s, f, i), Stage: s.ID, Factory: n.Factory, Set: n.Set, Kind: given[i], KeyInterval: n.KeyInterval, KeyFrames: n.KeyFrames}
+		node := &Node{ID: nodeName(s, f, i), Stage: s.ID, Factory: n.Factory, Set: n.Set, Kind: given[i], KeyInterval: n.KeyInterval, KeyFrames: n.KeyFrames, Secrets: n.Secrets}
 		b.plan.Nodes = append(b.plan.Nodes, node)
 		if i > 0 {
 			b.link(Link{From: nodeName(s, f, i-1), To: node.ID, ToPad: "sink", Caps: caps, Kind: given[i-1], Edge: s.ID})
@@ -223,12 +224,27 @@ func (b *builder) native(s *Stage) {
 		caps = n.Caps
 	}
 	if s.Role == pipeline.RoleSink {
+		b.handOver(s, f)
 		b.output(s, f)
 		b.shortQueue(s)
 		return
 	}
 	out.node, out.caps = nodeName(s, f, len(f.Nodes)-1), caps
 	b.tee(s, out)
+}
+
+// handOver adds what gives the bytes of a sink's muxer to a sink in Go.
+func (b *builder) handOver(s *Stage, f *fragment) {
+	if _, ok := s.Element.(pipeline.Writer); !ok {
+		return
+	}
+	data := pipeline.Kind{Media: pipeline.Data}
+	// One or two fragments may wait; what is behind has a buffer of its own.
+	n := b.insert(s, s.ID+".write", "appsink", "hands the bytes to "+s.Type, data,
+		pipeline.Setting{Name: "sync", Value: "false"}, pipeline.Setting{Name: "async", Value: "false"},
+		pipeline.Setting{Name: "max-buffers", Value: "64"}, pipeline.Setting{Name: "enable-last-sample", Value: "false"},
+		pipeline.Setting{Name: "wait-on-eos", Value: "false"})
+	b.link(Link{From: nodeName(s, f, len(f.Nodes)-1), To: n.ID, ToPad: "sink", Kind: data, Edge: s.ID})
 }
 
 // givenKinds tells what leaves each node of a fragment. Its last node gives the
@@ -240,8 +256,11 @@ func (b *builder) givenKinds(s *Stage, f *fragment) []pipeline.Kind {
 		kinds[i] = f.Output
 	}
 	if s.Role == pipeline.RoleSink {
-		for i := range kinds[:len(kinds)-1] {
-			kinds[i] = pipeline.Kind{Media: pipeline.Data}
+		_, goes := s.Element.(pipeline.Writer)
+		for i := range kinds {
+			if goes || i < len(kinds)-1 {
+				kinds[i] = pipeline.Kind{Media: pipeline.Data}
+			}
 		}
 		return kinds
 	}
@@ -271,7 +290,8 @@ func (b *builder) canGive(factory string) map[pipeline.Kind]bool {
 
 // output records what a sink will write.
 func (b *builder) output(s *Stage, f *fragment) {
-	o := Output{Stage: s.ID, Node: nodeName(s, f, 0), File: f.File, Container: f.Container, Recovery: f.Recovery}
+	o := Output{Stage: s.ID, Node: nodeName(s, f, 0), File: f.File, Container: f.Container, Recovery: f.Recovery,
+		Where: f.Where, Optional: s.Optional, Restart: f.Restart, Linger: f.Linger}
 	for _, ref := range s.Inputs {
 		o.Streams = append(o.Streams, OutputStream{
 			Edge: edge(ref, s), Kind: b.outs[ref.String()].kind, From: ref.String(),

@@ -84,6 +84,7 @@ var installed = func() catalog {
 	add("openh264enc", gives("video/x-h264"), number("bitrate", "guint", "0", "4294967295"), number("gop-size", "guint", "0", "4294967295"))
 	add("vp8enc", gives("video/x-vp8"), number("target-bitrate", "gint", "0", "2147483647"), number("keyframe-max-dist", "gint", "0", "2147483647"))
 	add("opusenc", gives("audio/x-opus"), number("bitrate", "gint", "4000", "650000"))
+	add("avenc_aac", gives("audio/mpeg,mpegversion=4"))
 	add("mp4mux", nil, number("fragment-duration", "guint", "0", "4294967295"),
 		nicks("fragment-mode", "GstQTMuxFragmentMode", "dash-or-mss", "first-moov-then-finalise"))
 	add("filesink", nil, text("location"), boolean("async"))

@@ -20,6 +20,7 @@ func init() {
 	pipeline.Register[vp8]("vp8", "VP8 by libvpx.")
 	pipeline.Register[svtav1]("svtav1", "AV1 by SVT, which is not installed.")
 	pipeline.Register[opus]("opus", "Opus.")
+	pipeline.Register[aac]("aac", "AAC.")
 	pipeline.Register[flip]("flip", "Turns the picture.")
 	pipeline.Register[mix]("mix", "Puts pictures side by side.")
 	pipeline.Register[clash]("clash", "Two elements, the first of them a queue.")
@@ -193,6 +194,14 @@ func (e *opus) Props(p *pipeline.Props) { e.declare(p, "96k") }
 func (e *opus) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 	return encoder(pipeline.Node{Factory: "opusenc", Package: "gstreamer1.0-plugins-base",
 		Set: e.set(pipeline.Setting{Name: "bitrate", Value: fmt.Sprint(e.bitrate)})}, pipeline.RawAudio, opusAudio), nil
+}
+
+type aac struct{ common }
+
+func (e *aac) Props(p *pipeline.Props) { e.declare(p, "128k") }
+
+func (e *aac) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
+	return encoder(pipeline.Node{Factory: "avenc_aac", Package: "gstreamer1.0-libav", Set: e.set()}, pipeline.RawAudio, aacAudio), nil
 }
 
 // flip is a filter of two elements, both of one factory.

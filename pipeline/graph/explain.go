@@ -86,8 +86,8 @@ func (p *Plan) inOut(s *Stage) string {
 		}
 	}
 	for _, o := range p.Outputs {
-		if o.Stage == s.ID && o.File != "" {
-			out = []string{o.File}
+		if o.Stage == s.ID && o.File+o.Where != "" {
+			out = []string{o.File + o.Where}
 		}
 	}
 	switch {
@@ -193,7 +193,7 @@ func (p *Plan) explainQueues(w io.Writer) {
 		text, worst, guess := queueWorst(n)
 		total += worst
 		reckoned = reckoned || guess
-		fmt.Fprintf(w, "    %s\t%s\t%s\n", n.ID, n.Kind, text)
+		fmt.Fprintf(w, "    %s\t%s\t%s%s\n", n.ID, n.Kind, text, atLimit[n.Gate])
 	}
 	if total == 0 {
 		return
@@ -205,19 +205,18 @@ func (p *Plan) explainQueues(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
+// atLimit words what becomes of a frame that finds a queue full, where that is
+// not to wait.
+var atLimit = map[string]string{
+	WhenFullDropGOP:    "; then frames are left out up to the next key frame",
+	WhenFullDropNewest: "; then new frames are left out",
+	WhenFullDropOldest: "; then the oldest frames are left out",
+}
+
 // queueWorst words a queue's bounds and gives the most bytes it can hold, and
 // whether that had to be reckoned from a format not yet known.
 func queueWorst(n *Node) (text string, worst int64, reckoned bool) {
-	get := func(name string) int64 {
-		for _, s := range n.Set {
-			if s.Name == name {
-				v, _ := strconv.ParseInt(s.Value, 10, 64)
-				return v
-			}
-		}
-		return 0
-	}
-	frames, size, span := get("max-size-buffers"), get("max-size-bytes"), time.Duration(get("max-size-time"))
+	frames, size, span := n.Bounds()
 	perFrame, rate := int64(frameBytes), float64(frameBytes*frameRate)
 	if n.Kind.Media == pipeline.Audio {
 		perFrame, rate = audioBufferBytes, audioByteRate
@@ -235,10 +234,27 @@ func queueWorst(n *Node) (text string, worst int64, reckoned bool) {
 	}
 }
 
+// Bounds reads the limits of a queue that the planner put in; 0 is none.
+func (n *Node) Bounds() (frames, size int64, span time.Duration) {
+	get := func(name string) int64 {
+		for _, s := range n.Set {
+			if s.Name == name {
+				v, _ := strconv.ParseInt(s.Value, 10, 64)
+				return v
+			}
+		}
+		return 0
+	}
+	return get("max-size-buffers"), get("max-size-bytes"), time.Duration(get("max-size-time"))
+}
+
 func (p *Plan) explainOutputs(w io.Writer) {
 	fmt.Fprintf(w, "\noutputs\n")
 	for _, o := range p.Outputs {
 		fmt.Fprintf(w, "    %s: %s\n", o.Stage, destination(o))
+		if o.Optional {
+			fmt.Fprintf(w, "        not required: it can neither hold up nor end the others\n")
+		}
 		for _, s := range o.Streams {
 			fmt.Fprintf(w, "        %s from %s\n", s.Kind, s.From)
 		}
@@ -250,6 +266,10 @@ func (p *Plan) explainOutputs(w io.Writer) {
 
 func destination(o Output) string {
 	switch {
+	case o.Where != "" && o.Container != "":
+		return fmt.Sprintf("%s, %s", o.Where, o.Container)
+	case o.Where != "":
+		return o.Where
 	case o.File != "" && o.Container != "":
 		return fmt.Sprintf("%s, %s", o.File, o.Container)
 	case o.File != "":

@@ -12,11 +12,13 @@ import (
 // them against what is installed.
 func (p *planner) callFragments() {
 	for _, s := range p.graph.Stages {
-		native, ok := s.Element.(pipeline.Native)
-		if !ok || s.broken {
+		if s.broken || s.Element == nil {
 			continue
 		}
-		frag, err := native.Fragment(p.cat)
+		frag, ok, err := pipeline.FragmentOf(s.Element, s.Role, p.cat)
+		if !ok {
+			continue
+		}
 		if err != nil {
 			p.errs.addElement(s, err)
 			continue
@@ -53,7 +55,9 @@ func (p *planner) installed(s *Stage, n pipeline.Node) bool {
 	f, ok := p.cat.Factory(n.Factory)
 	if ok {
 		for _, set := range n.Set {
-			p.setting(s, f, set)
+			if n.Secrets[set.Name] == nil { // else its value is not known before the run
+				p.setting(s, f, set)
+			}
 		}
 		return true
 	}

@@ -26,8 +26,13 @@ type Stage struct {
 	Type    string
 	Element pipeline.Element
 	Inputs  []Ref
-	Queue   *QueueSpec   // nil when the file says nothing about the queue
-	Pos     pipeline.Pos // of its table header
+	Queue   *QueueSpec // nil when the file says nothing about the queue
+	// Optional sinks (required = false) can neither hold up nor end the others.
+	Optional bool
+	// Transcode says what becomes of a stream that a sink cannot take:
+	// TranscodeAuto or TranscodeNever; "" is auto.
+	Transcode string
+	Pos       pipeline.Pos // of its table header
 
 	mark  *mark
 	index *index
@@ -57,13 +62,25 @@ func (r Ref) String() string {
 	return r.Stage + "." + r.Pad
 }
 
-// QueueSpec is `queue = { time = …, size = … }`: the bounds of the queue in
-// front of a stage. A bound that the file leaves out is 0.
+// QueueSpec is `queue = { time = …, size = …, when_full = … }`: the bounds of the
+// queue in front of a stage, and for a sink what happens at them. A bound that
+// the file leaves out is 0.
 type QueueSpec struct {
-	Time time.Duration
-	Size int64 // bytes
-	Pos  pipeline.Pos
+	Time     time.Duration
+	Size     int64  // bytes
+	WhenFull string // one of whenFull; "" leaves it to the planner
+	Pos      pipeline.Pos
 }
+
+// What happens with a frame for which the queue of a sink has no room.
+const (
+	WhenFullBlock      = "block"       // what is before the queue waits
+	WhenFullDropGOP    = "drop_gop"    // encoded: nothing is taken up to the next key frame
+	WhenFullDropNewest = "drop_newest" // raw: the frame is left out
+	WhenFullDropOldest = "drop_oldest" // raw: the frame that waited longest is left out
+)
+
+var whenFull = []string{WhenFullBlock, WhenFullDropGOP, WhenFullDropNewest, WhenFullDropOldest}
 
 // PosOf is where the value of one of the stage's keys stands: "bitrate", or
 // "gst.rc-lookahead" for a key of a table. What was set with --set reads so. A
@@ -79,6 +96,9 @@ func (s *Stage) PosOf(key string) pipeline.Pos {
 	}
 	return s.index.valuePos(m)
 }
+
+// Specs are the stage's properties, whose Set stores into its element.
+func (s *Stage) Specs() []*pipeline.Spec { return s.specs }
 
 // has tells whether the file or the command line sets a key of the stage.
 func (s *Stage) has(key string) bool {

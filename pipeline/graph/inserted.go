@@ -17,7 +17,11 @@ func (b *builder) input(s *Stage, f *fragment, i int, o *outlet) {
 	}
 	var chain []*Node
 	if why := b.queueWhy(s, o); why != "" {
-		chain = append(chain, b.insert(s, s.ID+".queue"+nth, "queue", why, o.kind, queueBounds(s, o.kind)...))
+		n := b.insert(s, s.ID+".queue"+nth, "queue", why, o.kind, queueBounds(s, o.kind)...)
+		if s.Role == pipeline.RoleSink {
+			n.Gate = b.whenFull(s, f, o.kind)
+		}
+		chain = append(chain, n)
 	}
 	firstConverter, whose := len(chain), "the format of "+o.ref.String()
 	if b.ids[o.ref.Stage].Role == pipeline.RoleSource {
@@ -60,6 +64,26 @@ func (b *builder) chain(s *Stage, f *fragment, i int, o *outlet, chain []*Node, 
 		caps = in.Caps
 	}
 	b.link(Link{From: from, To: nodeName(s, f, 0), ToPad: in.Pad, Caps: caps, Kind: o.kind, Edge: edge(o.ref, s)})
+}
+
+// whenFull gives the policy of the queue in front of a sink: what the file says,
+// else whatever keeps the promise of the sink's kind.
+func (b *builder) whenFull(s *Stage, f *fragment, kind pipeline.Kind) string {
+	drop := WhenFullDropGOP
+	if kind.IsRaw() {
+		drop = WhenFullDropNewest
+	}
+	asked := ""
+	if s.Queue != nil {
+		asked = s.Queue.WhenFull
+	}
+	switch {
+	case asked == WhenFullBlock, asked == WhenFullDropOldest && kind.IsRaw():
+		return asked
+	case asked != "", s.Optional, f.Live:
+		return drop
+	}
+	return WhenFullBlock
 }
 
 // queueWhy tells why a queue belongs in front of a stage, "" when none does.

@@ -124,6 +124,7 @@ func (p *planner) cannotHold(s *Stage, f *fragment, ref Ref, kind pipeline.Kind,
 	if others := p.containersFor(s, kind); others != "" {
 		remedies = append(remedies, "write "+others)
 	}
+	remedies = transcodeRemedy(s, kind, remedies)
 	holds := fmt.Sprintf("%s holds %s", holder(s, f), kindList(takes))
 	if len(remedies) > 0 {
 		holds = strings.Join(remedies, ", or ") + " (" + holds + ")"
@@ -270,12 +271,8 @@ func (p *planner) byDefault(reg pipeline.Registration) (pipeline.Fragment, bool)
 			return pipeline.Fragment{}, false
 		}
 	}
-	native, ok := e.(pipeline.Native)
-	if !ok {
-		return pipeline.Fragment{}, false
-	}
-	f, err := native.Fragment(p.cat)
-	if err != nil {
+	f, ok, err := pipeline.FragmentOf(e, reg.Role, p.cat)
+	if !ok || err != nil {
 		return pipeline.Fragment{}, false
 	}
 	for _, n := range f.Nodes {

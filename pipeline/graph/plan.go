@@ -31,10 +31,16 @@ type Node struct {
 	// Canvas marks a capsfilter whose caps the run fixes at the first format of
 	// the source's pad, so that later formats are scaled to it.
 	Canvas bool `json:"canvas,omitempty"`
+	// Gate is what happens at a full queue in front of an output, "block" or one
+	// that drops; "" for every other node. From such a node on, the output runs
+	// in a pipeline of its own.
+	Gate string `json:"gate,omitempty"`
 	// KeyInterval and KeyFrames are those of [pipeline.Node].
 	KeyInterval time.Duration `json:"key_interval_ns,omitempty"`
 	KeyFrames   string        `json:"-"`
-	Kind        pipeline.Kind `json:"kind,omitzero"` // what leaves it; the zero Kind after a sink's last element
+	// Secrets are those of [pipeline.Node].
+	Secrets map[string]func() (string, error) `json:"-"`
+	Kind    pipeline.Kind                     `json:"kind,omitzero"` // what leaves it; the zero Kind after a sink's last element
 }
 
 // Link joins the source pad of one node to a sink pad of another.
@@ -61,8 +67,13 @@ type Output struct {
 	Node      string         `json:"node"` // the node that takes the inputs
 	File      string         `json:"file,omitempty"`
 	Container string         `json:"container,omitempty"`
+	Where     string         `json:"where,omitempty"`    // of an output that is no file
+	Optional  bool           `json:"optional,omitempty"` // it can neither hold up nor end the others
 	Recovery  string         `json:"recovery,omitempty"` // what is left after a kill -9
 	Streams   []OutputStream `json:"streams"`
+
+	Restart *pipeline.Restart `json:"-"`
+	Linger  time.Duration     `json:"-"`
 }
 
 // OutputStream is one stream of an output.
@@ -88,13 +99,14 @@ func NewPlan(g *Graph, cat pipeline.Catalog) (*Plan, error) {
 // newPlan checks what the sound stages of a graph can tell, and builds the plan
 // when neither it nor whoever filled errs before found anything wrong.
 func newPlan(g *Graph, cat pipeline.Catalog, errs *problems) (*Plan, error) {
-	p := &planner{graph: g, cat: cat, errs: errs, ids: map[string]*Stage{}, fragments: map[*Stage]*fragment{}}
+	p := &planner{graph: g, cat: cat, errs: errs, ids: map[string]*Stage{}, fragments: map[*Stage]*fragment{}, seconds: map[string]*Stage{}}
 	for _, s := range g.Stages {
 		if _, dup := p.ids[s.ID]; !dup {
 			p.ids[s.ID] = s
 		}
 	}
 	p.callFragments()
+	p.transcode()
 	p.matchInputs()
 	p.sameFiles()
 	p.support()
@@ -111,6 +123,10 @@ type planner struct {
 	errs      *problems
 	ids       map[string]*Stage
 	fragments map[*Stage]*fragment // of the native stages that gave one
+
+	notes   []Note
+	seconds map[string]*Stage // encoders put in for sinks, by raw input and type
+	owned   bool              // graph is the planner's own copy
 }
 
 // fragment is a stage's fragment with the input that each reference takes.

@@ -13,7 +13,7 @@ import (
 var commonKeys = map[pipeline.Role][]string{
 	pipeline.RoleSource: {"type"},
 	pipeline.RoleStage:  {"type", "inputs", "queue"},
-	pipeline.RoleSink:   {"type", "inputs", "queue"},
+	pipeline.RoleSink:   {"type", "inputs", "queue", "required", "transcode"},
 }
 
 var goodID = regexp.MustCompile(`^[a-z][a-z0-9_-]*$`)
@@ -97,6 +97,12 @@ func (l *loader) fill(s *Stage, table map[string]any) {
 	s.inputsKnown = true
 	if v, ok := table["inputs"]; ok && s.Role != pipeline.RoleSource {
 		l.inputs(s, v)
+	}
+	if v, ok := table["required"]; ok && s.Role == pipeline.RoleSink {
+		l.optional(s, v)
+	}
+	if v, ok := table["transcode"]; ok && s.Role == pipeline.RoleSink {
+		l.transcode(s, v)
 	}
 	if v, ok := table["queue"]; ok && s.Role != pipeline.RoleSource {
 		l.queue(s, v)

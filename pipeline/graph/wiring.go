@@ -70,6 +70,46 @@ func (l *loader) queue(s *Stage, v any) {
 			l.errs.add(s.PosOf("queue."+key), s.ID, "queue."+key+": "+wrong, remedy)
 		}
 	}
+	l.whenFull(s)
+}
+
+// optional reads whether a sink is required.
+func (l *loader) optional(s *Stage, v any) {
+	v, ok := l.params.expand(v, s.mark.child("required"), s.ID)
+	if !ok {
+		return
+	}
+	required, ok := fit(v, pipeline.TBool).(bool)
+	if !ok {
+		l.errs.add(s.PosOf("required"), s.ID, "required: want true or false", "write for example required = false")
+		return
+	}
+	s.Optional = !required
+}
+
+// transcode reads whether a second encode may be put in for a sink.
+func (l *loader) transcode(s *Stage, v any) {
+	text, ok := l.params.text(v, s.mark.child("transcode"), s.ID, "transcode")
+	if ok && text != TranscodeAuto && text != TranscodeNever {
+		l.errs.add(s.PosOf("transcode"), s.ID, fmt.Sprintf("transcode: %q is not one of %q, %q", text, TranscodeAuto, TranscodeNever),
+			`write for example transcode = "never"`)
+	}
+	s.Transcode = text
+}
+
+// whenFull checks a queue's policy against the stage. What flows is checked
+// when the plan is made.
+func (l *loader) whenFull(s *Stage) {
+	pos := s.PosOf("queue.when_full")
+	switch {
+	case s.Queue.WhenFull == "":
+	case s.Role != pipeline.RoleSink:
+		l.errs.add(pos, s.ID, "queue.when_full is for sinks: in front of a stage frames always wait",
+			"take it away, or put it into the sink behind")
+	case s.Optional && s.Queue.WhenFull == WhenFullBlock:
+		l.errs.add(pos, s.ID, `a sink with required = false may not hold up the others, so its queue cannot block`,
+			`take when_full away, or make the sink required`)
+	}
 }
 
 // queueSpecs declares the keys of queue = {…} like an element's properties.
@@ -87,6 +127,7 @@ type queueProps struct{ q *QueueSpec }
 func (p queueProps) Props(props *pipeline.Props) {
 	props.Duration(&p.q.Time, "time", "10s", "How much the queue may hold in time.", pipeline.AtLeast("1ms"))
 	props.Size(&p.q.Size, "size", "64MiB", "How much the queue may hold in bytes.", pipeline.AtLeast("1KiB"))
+	props.String(&p.q.WhenFull, "when_full", "", "What becomes of a frame that finds the queue of a sink full.", pipeline.OneOf(whenFull...))
 }
 
 // deepest is the mark that lookup ends at.

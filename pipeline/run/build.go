@@ -8,8 +8,9 @@ import (
 	"github.com/mpipe/mpipe/pipeline/internal/gstbin"
 )
 
-// build makes the GStreamer pipeline of the plan, with an outlet for every
-// source pad and a counter at every input and end of an output.
+// build makes the GStreamer pipelines of the plan: one for the sources and
+// encoders, with an outlet for every source pad, and one for each output, with a
+// gate in between and a counter at every input and end.
 func (r *runner) build() error {
 	p, err := gstbin.New(r.plan.Name)
 	if err != nil {
@@ -18,15 +19,28 @@ func (r *runner) build() error {
 	r.gst = p
 	for _, n := range r.plan.Nodes {
 		r.nodes[n.ID] = n
-		if err := p.Add(n.ID, n.Factory, n.Set); err != nil {
+		factory, set := n.Factory, n.Set
+		switch {
+		case n.Gate != "":
+			factory, set = "appsink", nil
+		case r.ofOutput(n):
+			continue
+		}
+		if err := p.Add(n.ID, factory, set); err != nil {
+			return internal(n.Stage, err)
+		}
+		if err := r.tie(p, n); err != nil {
 			return internal(n.Stage, err)
 		}
 	}
 	for _, l := range r.plan.Links {
+		r.upstream[l.To] = append(r.upstream[l.To], l.From)
+		if r.ofOutput(r.nodes[l.From]) {
+			continue
+		}
 		if err := p.Link(l.From, l.To, l.ToPad, l.Caps); err != nil {
 			return internal(r.nodes[l.To].Stage, fmt.Errorf("%s: %w", l.Edge, err))
 		}
-		r.upstream[l.To] = append(r.upstream[l.To], l.From)
 	}
 	for _, n := range r.plan.Nodes {
 		if n.Source {
@@ -34,11 +48,23 @@ func (r *runner) build() error {
 		}
 	}
 	for _, o := range r.plan.Outputs {
-		if err := r.addOutput(o); err != nil {
+		out := r.newOutput(o)
+		r.outputs = append(r.outputs, out)
+		if err := out.addGate(); err != nil {
 			return internal(o.Stage, err)
 		}
+		if err := out.make(); err != nil {
+			return err
+		}
 	}
+	r.outputEnds = make(chan *output, len(r.outputs))
 	return nil
+}
+
+// ofOutput tells that a node is in the pipeline of an output.
+func (r *runner) ofOutput(n *graph.Node) bool {
+	s := stageByID(r.plan.Graph, n.Stage)
+	return s != nil && s.Role == pipeline.RoleSink
 }
 
 func (r *runner) addOutlet(n *graph.Node) {
@@ -53,48 +79,6 @@ func (r *runner) addOutlet(n *graph.Node) {
 	}
 	r.outlets[n.Stage][n.Pad] = o
 	r.feeds[n.ID] = o
-}
-
-// output is one sink of the plan with the places where it is counted.
-type output struct {
-	graph.Output
-	sink string     // id of the last element: bytes and the end are seen at its pad "sink"
-	ins  []measured // one for each of Streams
-}
-
-// measured is a stream on its way into an output.
-type measured struct {
-	node, pad string // where it is counted
-	source    string // id of the source node it comes from
-}
-
-func (r *runner) addOutput(o graph.Output) error {
-	out := &output{Output: o, sink: o.Node}
-	for _, l := range r.plan.Links { // the element behind the muxer
-		if l.From == out.sink {
-			out.sink = l.To
-		}
-	}
-	if err := r.gst.Tap(out.sink, "sink"); err != nil {
-		return err
-	}
-	for _, l := range r.plan.Links {
-		if l.To != o.Node {
-			continue
-		}
-		m := measured{node: l.From, pad: "src", source: r.sourceOf(l.From)}
-		if l.ToPad == "sink" { // a fixed pad: it is tapped already, or is its own place to count
-			m.node, m.pad = o.Node, "sink"
-		}
-		if m.node != out.sink {
-			if err := r.gst.Tap(m.node, m.pad); err != nil {
-				return err
-			}
-		}
-		out.ins = append(out.ins, m)
-	}
-	r.outputs = append(r.outputs, out)
-	return nil
 }
 
 // sourceOf follows a chain up to the source pad it begins at.

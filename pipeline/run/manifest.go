@@ -29,6 +29,7 @@ type Manifest struct {
 	Started  time.Time                        `json:"started"`
 	Elapsed  float64                          `json:"elapsed_s"`
 	Sources  map[string]pipeline.SourceReport `json:"sources"`
+	Stages   map[string]StageReport           `json:"stages,omitempty"` // those written in Go
 	Outputs  []OutputResult                   `json:"outputs"`
 }
 
@@ -43,9 +44,12 @@ type OutputResult struct {
 	Playable  bool           `json:"playable"`   // it was read back to its last packet
 	Seekable  bool           `json:"seekable"`
 	Complete  bool           `json:"complete"`             // playable, with every frame that was encoded for it
+	Required  bool           `json:"required"`             // the run is complete only if it is
+	Connects  int64          `json:"connects,omitempty"`   // how often it was begun, where that is more than once
 	SkewMS    *float64       `json:"av_skew_ms,omitempty"` // how far audio starts late against video, compared with capture; with both only
 	Streams   []StreamResult `json:"streams"`
 	Error     string         `json:"error,omitempty"`
+	pipeline.OutputReport
 }
 
 // StreamResult is one stream of an output.
@@ -59,6 +63,8 @@ type StreamResult struct {
 	FirstPTS      float64 `json:"first_pts_s"`               // in the file; as sent for MPEG-TS
 	LastEnd       float64 `json:"last_end_s"`                // in the file; as sent for MPEG-TS
 	LostInEncoder int64   `json:"lost_in_encoder,omitempty"` // video frames that an encoder took and never gave out
+	Dropped       int64   `json:"dropped,omitempty"`         // that the output did not take in time, or that came when there was none
+	Drops         int64   `json:"drops,omitempty"`           // how often dropping began
 	kind          pipeline.Kind
 	capture       time.Duration // running time of the first captured frame
 	first         time.Duration
@@ -69,7 +75,7 @@ type StreamResult struct {
 func (r *runner) manifest() *Manifest {
 	m := &Manifest{
 		Version: ManifestVersion, Graph: r.plan.Name, File: r.plan.File,
-		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(),
+		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(), Stages: r.stageReports(),
 		Outputs: make([]OutputResult, len(r.outputs)),
 	}
 	for _, rep := range m.Sources {
@@ -91,8 +97,8 @@ func (r *runner) manifest() *Manifest {
 	wg.Wait()
 	m.Complete = r.err == nil
 	for _, o := range m.Outputs {
-		m.Complete = m.Complete && o.Complete
-		if r.err == nil && !o.Complete {
+		m.Complete = m.Complete && (o.Complete || !o.Required)
+		if r.err == nil && !o.Complete && o.Required {
 			r.err = &pipeline.Error{Class: pipeline.Environment, Stage: o.Stage, Msg: "the output is not complete: " + o.Error,
 				Remedy: "the manifest has the counts: frames_in, frames_sent, frames"}
 			m.Error, m.Reason = r.err.Error(), "error"
@@ -102,18 +108,20 @@ func (r *runner) manifest() *Manifest {
 }
 
 func (r *runner) verdict(o *output) OutputResult {
-	sink := r.gst.Traffic(o.sink, "sink")
-	res := OutputResult{Stage: o.Stage, Path: o.File, Container: o.Container, Bytes: sink.Bytes}
+	sink := o.traffic(o.sink, "sink")
+	res := OutputResult{Stage: o.Stage, Path: o.File, Container: o.Container, Bytes: sink.Bytes, Required: !o.Optional}
+	o.report(&res)
 	for i, in := range o.ins {
-		t := r.gst.Traffic(in.node, in.pad)
+		t := o.traffic(in.node, in.pad)
+		lane := o.gate.Stats(in.lane)
 		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
-			FirstPTS: max(0, t.FirstPTS).Seconds(), LastEnd: t.LastEnd.Seconds()}
+			FirstPTS: max(0, t.FirstPTS).Seconds(), LastEnd: t.LastEnd.Seconds(), Dropped: lane.Dropped, Drops: lane.Drops}
 		if f := r.feeds[in.source]; f != nil {
 			ft := f.feed.Traffic()
 			s.Captured, s.capture = ft.Frames, ft.FirstPTS
 		}
-		if r.oneForOne(in) && s.isVideo() && sink.EOS && s.Sent < s.Captured {
-			s.LostInEncoder = s.Captured - s.Sent
+		if r.oneForOne(in) && s.isVideo() && o.err == nil && lane.Frames < s.Captured {
+			s.LostInEncoder = s.Captured - lane.Frames
 			r.log.Warn("the encoder gave out fewer frames than it took", "stage", s.From, "lost", s.LostInEncoder)
 		}
 		res.Streams = append(res.Streams, s)
@@ -124,52 +132,107 @@ func (r *runner) verdict(o *output) OutputResult {
 		res.Error = "nothing was recorded"
 		return res
 	}
-	if st, err := os.Stat(o.File); o.File != "" && err != nil {
-		res.Error = fmt.Sprintf("the file is gone: %v", err)
-		return res
-	} else if o.File == "" || !st.Mode().IsRegular() {
-		res.Complete = sink.EOS
-		if !res.Complete {
-			res.Error = "the output did not get its end of stream"
-		}
-		return res
-	}
-	r.readBack(o, &res)
+	ctx, cancel := context.WithTimeout(context.Background(), readBackLimit)
+	defer cancel()
+	o.check(ctx, &res)
 	return res
 }
 
-// readBack compares the file with what was sent into it.
-func (r *runner) readBack(o *output, res *OutputResult) {
-	ctx, cancel := context.WithTimeout(context.Background(), readBackLimit)
-	defer cancel()
-	if removeEmpty(o.File) || !sent(res.Streams) {
-		res.Error = "nothing was recorded: no frame came"
-		return
+// report adds what the output says of itself.
+func (o *output) report(res *OutputResult) {
+	if rep, ok := o.stage.Element.(pipeline.OutputReporter); ok {
+		res.OutputReport = rep.ReportOutput()
 	}
-	rep, err := gstbin.ReadFile(ctx, o.File, o.Container)
+	if res.Where == "" {
+		res.Where = o.Where
+	}
+	if o.attempts > 1 {
+		res.Connects = o.attempts
+	}
+	if _, last := o.now(); res.LastError == "" && last != nil && !errors.Is(last, o.err) {
+		res.LastError = brief(last)
+	}
+}
+
+// check looks at the output itself: the file, what can be fetched back, or what
+// the other side says. What cannot be asked counts as given.
+func (o *output) check(ctx context.Context, res *OutputResult) {
+	var problem error
+	if !o.ended() {
+		problem = errors.New("it hangs, and was left behind unfinished")
+	} else if o.err != nil {
+		problem = o.err
+	} else if lost := dropped(res.Streams); lost > 0 {
+		problem = fmt.Errorf("%d frames were left out: the output did not take them in time", lost)
+	}
+	file, remove, err := o.local(ctx)
+	defer remove()
+	switch {
+	case err != nil:
+		problem = errors.Join(problem, err)
+	case file != "":
+		problem = errors.Join(o.readBack(ctx, file, res), problem)
+	default:
+		if v, ok := o.stage.Element.(pipeline.Verifier); ok && o.err == nil {
+			res.Checked = true
+			problem = errors.Join(problem, v.Verify(ctx, pipeline.Delivery{Bytes: o.traffic(o.sink, "sink").Bytes, Connects: o.attempts}))
+		}
+	}
+	res.Complete = problem == nil
+	if problem != nil {
+		res.Error = problem.Error()
+	}
+}
+
+// local gives the file to read back, "" when there is none.
+func (o *output) local(ctx context.Context) (path string, remove func(), err error) {
+	remove = func() {}
+	if f, ok := o.stage.Element.(pipeline.Fetcher); ok && o.err == nil {
+		return f.Fetch(ctx)
+	}
+	if o.File == "" {
+		return "", remove, nil
+	}
+	st, err := os.Stat(o.File)
+	switch {
+	case err != nil:
+		return "", remove, fmt.Errorf("the file is gone: %v", err)
+	case !st.Mode().IsRegular():
+		return "", remove, nil
+	}
+	return o.File, remove, nil
+}
+
+// dropped counts the frames that streams lost at the gate.
+func dropped(streams []StreamResult) (n int64) {
+	for _, s := range streams {
+		n += s.Dropped
+	}
+	return n
+}
+
+// readBack compares the file with what was sent into it.
+func (o *output) readBack(ctx context.Context, file string, res *OutputResult) error {
+	if removeEmpty(file) || !sent(res.Streams) {
+		return errors.New("nothing was recorded: no frame came")
+	}
+	rep, err := gstbin.ReadFile(ctx, file, o.Container)
 	res.Checked = true
-	if st, serr := os.Stat(o.File); serr == nil {
+	if st, serr := os.Stat(file); serr == nil {
 		res.Bytes = st.Size()
 	}
 	if err != nil {
-		res.Error = err.Error()
-		return
+		return err
 	}
 	res.Playable, res.Seekable = true, rep.Seekable
 	if rep.Duration > 0 {
 		res.Duration = rep.Duration.Seconds()
 	}
 	err = match(res, rep.Streams)
-	res.Complete = err == nil && r.gst.Traffic(o.sink, "sink").EOS
-	switch {
-	case err != nil:
-		res.Error = err.Error()
-	case !res.Complete:
-		res.Error = "the output did not get its end of stream"
-	}
 	if keepsTime(res.Container) {
 		res.SkewMS = skew(res.Streams)
 	}
+	return err
 }
 
 // shortTrack is how many packets a track may have for GStreamer's demuxer to

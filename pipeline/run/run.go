@@ -17,6 +17,9 @@ import (
 const (
 	// tick bounds how late a message of the bus, a signal or a deadline is seen.
 	tick = 50 * time.Millisecond
+	// flushed is how long encoders may take, after an error, to give out what they
+	// hold once their sources have ended.
+	flushed = 2 * time.Second
 	// salvage is how long healthy outputs may take to finish after an error.
 	salvage = 10 * time.Second
 	// stopLimit bounds GStreamer's own stopping; an element that hangs in it is
@@ -40,6 +43,7 @@ type Options struct {
 	Every        time.Duration   // how often; 1 s when 0
 	DrainTimeout time.Duration   // DefaultDrain when 0
 	Kill         <-chan struct{} // closed: stop now, outputs stay as they are
+	Control      *Control        // changes the run while it goes on; nil for nobody
 }
 
 // ErrKilled is the error of a run that was stopped without draining.
@@ -56,8 +60,12 @@ type runner struct {
 	outlets  map[string]map[string]*outlet // by source stage and pad
 	feeds    map[string]*outlet            // by node
 	outputs  []*output
-	sources  []*liveSource
-	line     pipeline.Timeline
+	// outputEnds takes each output once, when it has ended.
+	outputEnds chan *output
+	goMu       sync.Mutex // guards goStages and their tied: outputs are made anew while the run goes on
+	goStages   map[string]*goStage
+	sources    []*liveSource
+	line       pipeline.Timeline
 
 	state   stateCell
 	started time.Time // of the run
@@ -90,7 +98,7 @@ func Run(ctx context.Context, plan *graph.Plan, o Options) (*Manifest, error) {
 	r := &runner{
 		plan: plan, opts: o, log: o.Log, started: time.Now(),
 		nodes: map[string]*graph.Node{}, upstream: map[string][]string{},
-		outlets: map[string]map[string]*outlet{}, feeds: map[string]*outlet{},
+		outlets: map[string]map[string]*outlet{}, feeds: map[string]*outlet{}, goStages: map[string]*goStage{},
 	}
 	return r.run(ctx)
 }
@@ -104,6 +112,9 @@ func (r *runner) run(ctx context.Context) (*Manifest, error) {
 		r.fail(r.openOutputs(ctx))
 	}
 	if r.err == nil {
+		r.fail(r.startStages())
+	}
+	if r.err == nil {
 		r.fail(r.openSources(ctx))
 	}
 	if r.err == nil {
@@ -112,6 +123,7 @@ func (r *runner) run(ctx context.Context) (*Manifest, error) {
 	r.state.advance(Finalising)
 	stopped := r.stop()
 	r.closeSources()
+	r.closeStages()
 	m := r.manifest()
 	r.state.advance(Ended)
 	m.State = r.state.get().String()
@@ -133,7 +145,8 @@ func (r *runner) fail(err error) {
 	}
 }
 
-// openOutputs lets each element claim what it needs outside the process.
+// openOutputs lets each element claim what it needs outside the process. An output
+// with required = false that cannot is failed, and the others go on.
 func (r *runner) openOutputs(ctx context.Context) error {
 	var all pipeline.Errors
 	for _, s := range r.plan.Graph.Stages {
@@ -141,7 +154,9 @@ func (r *runner) openOutputs(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		if err := o.Open(ctx); err != nil {
+		if err := o.Open(ctx); err != nil && s.Optional {
+			r.failBefore(s, err)
+		} else if err != nil {
 			all = append(all, stageError(s, pipeline.Config, err))
 		}
 	}
@@ -247,6 +262,12 @@ func (r *runner) start() error {
 			r.gst.KeyRequests(n.ID, n.KeyInterval)
 		}
 	}
+	for _, o := range r.outputs {
+		if !o.ended() {
+			o.started = true
+			go o.supervise()
+		}
+	}
 	if err := r.gst.Start(); err != nil {
 		// The element that refused has said why.
 		for m := r.gst.Next(tick); m.Fault != nil; m = r.gst.Next(tick) {
@@ -296,7 +317,8 @@ func (r *runner) feedFrom(ctx context.Context, s *liveSource) error {
 	return stageError(s.stage, pipeline.Environment, err)
 }
 
-// stop ends all streaming threads. It reports whether they did end.
+// stop ends all streaming threads and all outputs that have not ended by
+// themselves. It reports whether the encoders' pipeline did end.
 func (r *runner) stop() bool {
 	if r.gst == nil {
 		return true
@@ -305,16 +327,27 @@ func (r *runner) stop() bool {
 	if errors.Is(r.err, ErrKilled) {
 		limit = killLimit
 	}
-	done := make(chan error, 1)
-	go func() { done <- r.gst.Stop() }()
-	select {
-	case err := <-done:
-		r.fail(err)
-		return true
-	case <-time.After(limit):
-		r.fail(fmt.Errorf("gstreamer did not stop within %v; outputs may be unfinished", limit))
-		return false
+	for _, o := range r.outputs {
+		o.halt()
 	}
+	stopped := stopWithin(r.gst, limit)
+	if !stopped {
+		r.fail(fmt.Errorf("gstreamer did not stop within %v; outputs may be unfinished", limit))
+	}
+	timeout := time.After(retireLimit + time.Second)
+	for _, o := range r.outputs {
+		if !o.started {
+			o.retire(limit)
+			continue
+		}
+		select {
+		case <-o.done:
+		case <-timeout:
+			r.log.Error("the output does not end", "stage", o.Stage)
+			stopped = false
+		}
+	}
+	return stopped
 }
 
 func (r *runner) closeSources() {

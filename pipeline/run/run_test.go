@@ -17,6 +17,7 @@ import (
 	_ "github.com/mpipe/mpipe/elements/sink"
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/pipeline/graph"
+	_ "github.com/mpipe/mpipe/pipeline/pipelinetest" // its source, "lender"
 	"github.com/mpipe/mpipe/pipeline/run"
 )
 
@@ -156,8 +157,8 @@ path = "/dev/full"
 	if !errors.As(err, &e) || e.Stage != "full" || !strings.Contains(err.Error(), "free space") || run.ExitCode(m, err) != run.ExitFailed {
 		t.Fatalf("got %v, want an error of stage full that says to free space", err)
 	}
-	if !m.Outputs[0].Playable {
-		t.Errorf("the other output is %+v, want playable", m.Outputs[0])
+	if !m.Outputs[0].Complete || frames(t, path, "v") != "300" {
+		t.Errorf("the other output is %+v, want all 300 frames", m.Outputs[0])
 	}
 	if m.Outputs[1].Complete || m.Complete {
 		t.Error("an output on a full disk was called complete")
@@ -229,6 +230,7 @@ inputs = ["cam.%s"]
 type = "file"
 inputs = ["e"]
 path = %q
+transcode = "never"
 `
 	encoders := map[string]string{
 		"x264": "video", "openh264": "video", "x265": "video", "vp8": "video", "vp9": "video", "av1": "video",

@@ -25,6 +25,11 @@ type OutputStatus struct {
 	Frames int64         `json:"frames"` // of its first video stream, or of its first stream
 	Media  time.Duration `json:"media_ns"`
 	Ended  bool          `json:"ended"`
+
+	Phase   Phase         `json:"phase"`
+	Waiting time.Duration `json:"waiting_ns"`        // in the queue in front of it
+	Dropped int64         `json:"dropped,omitempty"` // frames that it did not take in time
+	pipeline.OutputReport
 }
 
 // gauge turns totals into rates over the last interval.
@@ -79,10 +84,17 @@ func (r *runner) status() Status {
 }
 
 func (r *runner) outputStatus(o *output) OutputStatus {
-	sink := r.gst.Traffic(o.sink, "sink")
-	os := OutputStatus{Stage: o.Stage, Path: o.File, Bytes: sink.Bytes, Ended: sink.EOS}
+	os := OutputStatus{Stage: o.Stage, Path: o.File, Bytes: o.traffic(o.sink, "sink").Bytes, Ended: o.ended()}
+	if rep, ok := o.stage.Element.(pipeline.OutputReporter); ok {
+		os.OutputReport = rep.ReportOutput()
+	}
+	var last error
+	if os.Phase, last = o.now(); os.LastError == "" && last != nil {
+		os.LastError = brief(last)
+	}
 	for i, in := range o.ins {
-		t := r.gst.Traffic(in.node, in.pad)
+		t, lane := o.traffic(in.node, in.pad), o.gate.Stats(in.lane)
+		os.Waiting, os.Dropped = max(os.Waiting, lane.Time), os.Dropped+lane.Dropped
 		os.Media = max(os.Media, t.LastEnd)
 		if i == 0 || o.Streams[i].Kind.Media == pipeline.Video && o.Streams[0].Kind.Media != pipeline.Video {
 			os.Frames = t.Frames

@@ -20,8 +20,14 @@ type watch struct {
 	results     chan error
 	left        int // sources that still run
 
-	deadline time.Time // zero until something ends
-	err      error     // the first error
+	deadline  time.Time // zero until something ends
+	err       error     // the first error
+	outputErr error     // of the first required output that failed while others went on
+
+	ended         bool      // the encoders gave out all they will
+	broken        bool      // one of them failed
+	optionalSince time.Time // since when only outputs that are not required keep the run
+	sourcesGone   time.Time // when the last source had ended
 }
 
 // firstFormats waits until every pad has its format or will have none, so that
@@ -66,15 +72,21 @@ func (w *watch) loop() error {
 		m := r.gst.Next(tick)
 		switch {
 		case m.EOS:
-			w.ended()
-			return w.err
+			w.ended = true
 		case m.Fault != nil && m.Fault.Warning:
 			r.log.Warn("gstreamer", "element", m.Fault.Element, "warning", m.Fault.Error())
 		case m.Fault != nil:
 			r.log.Debug("gstreamer", "element", m.Fault.Element, "error", m.Fault.Text, "details", m.Fault.Debug)
+			w.broken = true
 			w.fail(r.faultError(m.Fault))
 		}
-		if w.collect() && w.err != nil && r.allSinksEnded() {
+		w.takeOutputs()
+		w.takeChanges()
+		gone := w.collect()
+		w.salvage(gone)
+		if w.settled() && (w.ended || gone) {
+			w.why()
+			w.fail(w.outputErr)
 			return w.err
 		}
 		if w.killed() {
@@ -89,7 +101,7 @@ func (w *watch) loop() error {
 			}
 		}
 		now := time.Now()
-		if !w.deadline.IsZero() && now.After(w.deadline) {
+		if !w.deadline.IsZero() && now.After(w.deadline) && !r.finishing() {
 			w.fail(&pipeline.Error{Class: pipeline.Environment, Msg: fmt.Sprintf("outputs did not finish within the drain deadline (%s waits)", r.unfinished()),
 				Remedy: "see what holds that output up, or raise --drain-timeout"})
 			return w.err
@@ -101,8 +113,37 @@ func (w *watch) loop() error {
 	}
 }
 
-// ended names the reason when nothing else has.
-func (w *watch) ended() {
+// salvage ends the outputs once all sources have: behind an encoder that failed
+// no end of the stream comes, and what the others hold is through by then.
+func (w *watch) salvage(gone bool) {
+	switch {
+	case !gone || !w.broken:
+	case w.sourcesGone.IsZero():
+		w.sourcesGone = time.Now()
+	case time.Since(w.sourcesGone) > flushed:
+		for _, o := range w.r.outputs {
+			o.gate.End()
+		}
+	}
+}
+
+// takeChanges carries out what a Control asks for.
+func (w *watch) takeChanges() {
+	if w.r.opts.Control == nil {
+		return
+	}
+	for {
+		select {
+		case f := <-w.r.opts.Control.reach:
+			f(w.r)
+		default:
+			return
+		}
+	}
+}
+
+// why names the reason when nothing else has.
+func (w *watch) why() {
 	if w.r.reason != "" {
 		return
 	}
@@ -177,10 +218,21 @@ func (w *watch) fail(err error) {
 	}
 }
 
+// fault is the error of an element of the output, without its secrets.
+func (o *output) fault(f *gstbin.Fault) error {
+	safe := *f
+	safe.Text, safe.Debug = o.redactText(f.Text), o.redactText(f.Debug)
+	o.run.log.Debug("gstreamer", "element", safe.Element, "error", safe.Text, "details", safe.Debug)
+	return o.run.faultError(&safe)
+}
+
 // faultError says which stage an element's error belongs to.
 func (r *runner) faultError(f *gstbin.Fault) error {
 	e := &pipeline.Error{Class: pipeline.Environment, Msg: f.Error(), Remedy: remedy(f)}
 	if n := r.nodes[f.Element]; n != nil {
+		if own := r.stageFault(n.Stage); own != nil {
+			return own
+		}
 		e.Stage = n.Stage
 		if s := stageByID(r.plan.Graph, n.Stage); s != nil {
 			e.Pos = s.Pos
@@ -204,10 +256,11 @@ func remedy(f *gstbin.Fault) string {
 	}
 }
 
-// allSinksEnded tells that no output will get anything more.
-func (r *runner) allSinksEnded() bool {
+// finishing tells that all outputs that have not ended have all their data and
+// complete what they write to, which takes as long as it takes.
+func (r *runner) finishing() bool {
 	for _, o := range r.outputs {
-		if !r.gst.Traffic(o.sink, "sink").EOS {
+		if ph, _ := o.now(); !o.ended() && ph != Finishing {
 			return false
 		}
 	}
@@ -217,7 +270,7 @@ func (r *runner) allSinksEnded() bool {
 func (r *runner) unfinished() string {
 	var ids []string
 	for _, o := range r.outputs {
-		if !r.gst.Traffic(o.sink, "sink").EOS {
+		if !o.ended() {
 			ids = append(ids, o.Stage)
 		}
 	}
@@ -237,6 +290,9 @@ func stageByID(g *graph.Graph, id string) *graph.Stage {
 func stageError(s *graph.Stage, class pipeline.Class, err error) *pipeline.Error {
 	var known *pipeline.Error
 	if errors.As(err, &known) {
+		if known.Stage == "" && known.Pos.Line == 0 {
+			known.Stage, known.Pos = s.ID, s.Pos
+		}
 		return known
 	}
 	e := &pipeline.Error{Class: class, Pos: s.Pos, Stage: s.ID}

@@ -1,6 +1,9 @@
 package gstbin
 
-// #include "shim.h"
+/*
+#include "shim.h"
+#include "gate.h"
+*/
 import "C"
 
 import (
@@ -20,10 +23,12 @@ import (
 // Pipeline is a GStreamer pipeline that is built by name. Building belongs to
 // one goroutine; Traffic may be called from any until Close.
 type Pipeline struct {
-	gst   *gst.Pipeline
-	bus   *gst.Bus
-	elems map[string]*gst.Element
-	feeds []*Feed
+	gst    *gst.Pipeline
+	bus    *gst.Bus
+	elems  map[string]*gst.Element
+	feeds  []*Feed
+	gates  []*Gate
+	stages []*GoStage
 
 	mu     sync.Mutex // guards taps against Close
 	taps   map[string]*C.MpipeTap
@@ -202,6 +207,12 @@ func (p *Pipeline) Close() {
 	}
 	for _, t := range taps {
 		C.mpipe_tap_unref(t)
+	}
+	for _, s := range p.stages {
+		s.close()
+	}
+	for _, g := range p.gates {
+		C.mpipe_gate_free(g.c)
 	}
 	p.elems, p.bus, p.gst = nil, nil, nil
 	runtime.GC()

@@ -19,6 +19,20 @@ type Traffic struct {
 	EOS      bool          // the stream's end passed
 }
 
+// Plus adds what passed the same place later, in another pipeline.
+func (t Traffic) Plus(later Traffic) Traffic {
+	if t.FirstPTS < 0 {
+		t.FirstPTS = later.FirstPTS
+	}
+	t.Frames += later.Frames
+	t.Bytes += later.Bytes
+	t.Keys += later.Keys
+	t.LastPTS = max(t.LastPTS, later.LastPTS)
+	t.LastEnd = max(t.LastEnd, later.LastEnd)
+	t.EOS = t.EOS || later.EOS
+	return t
+}
+
 func readTap(t *C.MpipeTap) Traffic {
 	load := func(p *C.int64_t) int64 { return atomic.LoadInt64((*int64)(p)) }
 	return Traffic{
