@@ -31,7 +31,7 @@ func (r *Reader) Take(k Kind) Frame {
 		return f
 	}
 	f.Cell = r.newCell()
-	e.status, e.cell = entryLent, f.Cell
+	e.status, e.cell, e.lent = entryLent, f.Cell, r.clock
 	r.delivered(c, f)
 	return f
 }

@@ -244,6 +244,20 @@ func TestObserverCannotWrite(t *testing.T) {
 	}
 }
 
+// TestObserverOfAnotherUser: whoever may not write into a ring may not look into
+// it either, and is told why.
+func TestObserverOfAnotherUser(t *testing.T) {
+	addr := "unix:" + filepath.Join(t.TempDir(), "s")
+	l, err := Listen(addr, Config{VideoBytes: 64 << 10, AllowUID: []int{os.Getuid() + 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := Observe(addr); err == nil || !strings.Contains(err.Error(), "allow_uid") {
+		t.Errorf("got %v, want to be refused", err)
+	}
+}
+
 // FuzzObserve writes anything into the slots, the formats and the cursors that
 // an observer reads. It must not look outside of the arena, panic or not return.
 func FuzzObserve(f *testing.F) {

@@ -265,7 +265,7 @@ func helperDie(args []string) error {
 			}
 		}
 		if i == 6 { // and one that was never tagged: the thread died right after its compare-and-swap
-			c := &w.p.classes[0]
+			c := &w.at.classes[0]
 			if _, _, _, ok := w.advance(c, 0, 1234); !ok {
 				return ErrFull
 			}
