@@ -73,7 +73,7 @@ func look(dir string) Entry {
 		e.Error = err.Error()
 	}
 	for n, size := range sizes {
-		if _, sent := h.parts[n]; !sent {
+		if _, sent := h.parts[n]; !sent && !h.sent[n] {
 			e.Waiting += size
 		}
 	}
