@@ -52,8 +52,9 @@ func Open(ctx context.Context, a Address, o Options) (*Stream, error) {
 		}
 		return nil, a.fail(step, err, limit)
 	}
-	s.published, s.pings.heard = true, time.Now()
+	s.pings.heard = time.Now()
 	go s.listen()
+	go s.guard()
 	return s, nil
 }
 

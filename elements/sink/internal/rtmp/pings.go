@@ -9,8 +9,8 @@ const (
 	// pingBytes and pingEvery are how far apart pings are at most, while anything
 	// is sent: what comes back tells how far the server has read. By bytes too, so
 	// that answers come often enough from a line that has become slow.
-	pingBytes = 64 << 10
-	pingEvery = time.Second
+	pingBytes = 32 << 10
+	pingEvery = 500 * time.Millisecond
 	// deafPings is how many pings a server may leave unanswered at first before
 	// it is asked no more.
 	deafPings = 8

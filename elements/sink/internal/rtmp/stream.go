@@ -1,10 +1,8 @@
 package rtmp
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -21,8 +19,9 @@ type Stream struct {
 	in   *chunkReader
 	id   uint32 // message stream
 
-	published bool          // set before anybody else has the stream
-	wire      atomic.Uint64 // bytes written, with the handshake
+	wire    atomic.Uint64 // bytes written, with the handshake
+	writing atomic.Int64  // since when a write has got nowhere, ns; 0 while none is under way
+	quiet   atomic.Bool   // the guard closed the connection
 
 	// sending guards what writes to the connection. It comes before mu.
 	sending sync.Mutex
@@ -44,13 +43,12 @@ type Stream struct {
 	err       error
 }
 
-// piece is how much is written under one deadline: a line that takes this in the
-// time it has is slow and not dead.
+// piece is how much is written at a time: a line that takes this in the stall
+// time is slow and not dead.
 const piece = 16 << 10
 
-// Send sends a tag as one message. It blocks until the kernel has it, at most as
-// long as the server takes nothing, and fails too when a server that has
-// confirmed what it read stops doing so.
+// Send sends a tag as one message and blocks until the kernel has it. It fails
+// when the server has taken and confirmed nothing for the stall time.
 func (s *Stream) Send(t Tag) error {
 	if err := s.ready(); err != nil {
 		return err
@@ -83,17 +81,13 @@ func (s *Stream) Send(t Tag) error {
 func (s *Stream) ready() error {
 	select {
 	case <-s.done:
-		return s.addr.fail(Sending, s.err, 0)
+		return s.addr.fail(Sending, s.err, s.opts.Stall)
 	default:
 	}
-	now := time.Now()
 	s.mu.Lock()
-	late, due := s.pings.late(s.opts.Stall, now), s.pings.due(s.wire.Load(), now)
+	due := s.pings.due(s.wire.Load(), time.Now())
 	s.mu.Unlock()
-	switch {
-	case late:
-		return s.addr.fail(Sending, errQuiet, s.opts.Stall)
-	case due:
+	if due {
 		if err := s.ping(); err != nil {
 			return s.sendError(err)
 		}
@@ -101,20 +95,16 @@ func (s *Stream) ready() error {
 	return nil
 }
 
-// sendError prefers what the server said, which comes a moment before the
-// connection breaks.
+// sendError prefers what the server said a moment before the connection broke,
+// or what the guard did.
 func (s *Stream) sendError(err error) error {
 	select {
 	case <-s.done:
 		var said *Error
-		if errors.As(s.err, &said) {
-			return said
+		if errors.As(s.err, &said) || errors.Is(s.err, errQuiet) {
+			err = s.err
 		}
 	case <-time.After(50 * time.Millisecond):
-	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		err = errQuiet
 	}
 	return s.addr.fail(Sending, err, s.opts.Stall)
 }
@@ -168,12 +158,9 @@ func (s *Stream) takeReplies() []byte {
 }
 
 func (s *Stream) writeOut() error {
+	defer s.writing.Store(0)
 	for b := s.buf; len(b) > 0; {
-		if s.opts.Stall > 0 && s.published { // before, one deadline is for all
-			if err := s.conn.SetWriteDeadline(time.Now().Add(s.opts.Stall)); err != nil {
-				return err
-			}
-		}
+		s.writing.Store(time.Now().UnixNano())
 		n, err := s.conn.Write(b[:min(piece, len(b))])
 		s.wire.Add(uint64(n))
 		if err != nil {
@@ -248,6 +235,9 @@ func (s *Stream) listen() {
 	defer close(s.done)
 	for {
 		m, err := s.in.next()
+		if s.quiet.Load() {
+			err = errQuiet
+		}
 		if err != nil {
 			s.err = err
 			return
@@ -262,6 +252,34 @@ func (s *Stream) listen() {
 		if err != nil {
 			s.err = err
 			return
+		}
+	}
+}
+
+// guard closes the connection when the server has neither taken nor confirmed
+// anything for the stall time though something was sent. A write deadline would
+// not do: it breaks TLS, and knows nothing of what the server confirms.
+func (s *Stream) guard() {
+	if s.opts.Stall <= 0 {
+		return
+	}
+	tick := time.NewTicker(min(max(s.opts.Stall/8, 10*time.Millisecond), time.Second))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case now := <-tick.C:
+			s.mu.Lock()
+			late, heard := s.pings.late(s.opts.Stall, now), s.pings.heard
+			s.mu.Unlock()
+			since := s.writing.Load()
+			blocked := since > 0 && now.Sub(time.Unix(0, max(since, heard.UnixNano()))) > s.opts.Stall
+			if late || blocked {
+				s.quiet.Store(true)
+				s.tcp.Close()
+				return
+			}
 		}
 	}
 }
@@ -302,83 +320,8 @@ func (s *Stream) Sent() int64 {
 	return s.flv
 }
 
-const (
-	// endPoll is how often the end is looked at while the server works on it.
-	endPoll = 10 * time.Millisecond
-	// endPatience is how long a server that never confirms may take to answer the
-	// end before the connection is half closed, which most understand.
-	endPatience = time.Second
-)
-
-// End ends the stream and returns when the server has confirmed that it has read
-// all of it: by its answer to deleteStream or to a ping, by an acknowledgement,
-// or, if it does none of these, by closing the connection in good order. It
-// waits as long as there is progress; nothing confirmed for longer than the
-// stall time is an error, like the end of ctx. The connection is closed then.
-func (s *Stream) End(ctx context.Context) error {
-	defer s.Close()
-	s.mu.Lock()
-	s.ending = true
-	s.mu.Unlock()
-	err := s.ping()
-	if err == nil {
-		err = s.command(0, "FCUnpublish", txUnpublish, nil, s.addr.Stream)
-	}
-	if err == nil {
-		err = s.command(0, "deleteStream", txDelete, nil, float64(s.id))
-	}
-	if err != nil && !s.confirmedAll() {
-		return s.sendError(err)
-	}
-	return s.awaitEnd(ctx)
-}
-
-func (s *Stream) awaitEnd(ctx context.Context) error {
-	began, progress, seen := time.Now(), time.Now(), s.Confirmed()
-	halfClosed := false
-	for {
-		if s.confirmedAll() {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return s.addr.fail(Ending, ctx.Err(), 0)
-		case <-s.done:
-			if s.confirmedAll() || errors.Is(s.err, io.EOF) && !s.answers() {
-				return nil
-			}
-			return s.addr.fail(Ending, s.err, 0)
-		case <-time.After(endPoll):
-		}
-		now := time.Now()
-		if n := s.Confirmed(); n != seen {
-			seen, progress = n, now
-		}
-		if s.opts.Stall > 0 && now.Sub(progress) > s.opts.Stall {
-			return s.addr.fail(Ending, errQuiet, s.opts.Stall)
-		}
-		if half, ok := s.conn.(interface{ CloseWrite() error }); ok && !halfClosed && !s.answers() && now.Sub(began) > endPatience {
-			halfClosed = true
-			_ = half.CloseWrite() // what went wrong is seen when reading
-		}
-	}
-}
-
-func (s *Stream) answers() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pings.answers
-}
-
-// confirmedAll tells that the server has read everything, and notes it.
-func (s *Stream) confirmedAll() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		s.confirmed = s.flv
-	}
-	return s.ended || s.pings.answers && len(s.pings.marks) == 0 && s.confirmed == s.flv
-}
+// Address is where it is published.
+func (s *Stream) Address() Address { return s.addr }
 
 // Close ends the connection at once; it ends a Send or End that blocks. What the
 // server has not read may be lost. It returns when nothing of the stream is left.
