@@ -63,7 +63,7 @@ func trouble(o run.OutputStatus) string {
 		what = append(what, fmt.Sprintf("dropped %d", o.Dropped))
 	}
 	if len(what) > 0 && o.LastError != "" {
-		what = append(what, "("+o.LastError+")")
+		what = append(what, "("+short(o.LastError)+")")
 	}
 	return strings.Join(what, ", ")
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"sort"
 	"strings"
 )
@@ -84,6 +85,9 @@ var codecs = []Codec{
 	{Kind{Audio, "ac3"}, "audio/x-ac3", "ac3parse"},
 	{Kind{Audio, "speex"}, "audio/x-speex", ""},
 }
+
+// Codecs lists every codec the planner knows.
+func Codecs() []Codec { return slices.Clone(codecs) }
 
 // CodecOf looks a kind up in the table of codecs.
 func CodecOf(k Kind) (Codec, bool) {

@@ -57,7 +57,7 @@ func Register[T any, P interface {
 // RegisterSink is Register for an element that ends a graph.
 func RegisterSink[T any, P interface {
 	*T
-	Native
+	Element
 }](typ, doc string) {
 	register(Registration{typ, RoleSink, doc, func() Element { return P(new(T)) }})
 }
@@ -69,13 +69,25 @@ func register(r Registration) {
 		panic(fmt.Sprintf("pipeline: element type %q registered twice", r.Type))
 	}
 	e := r.New()
-	_, native := e.(Native)
-	_, source := e.(Source)
-	if native == source {
-		panic(fmt.Sprintf("pipeline: element type %q must have exactly one role: Source or Native", r.Type))
+	if n := roles(e, r.Role); n != 1 {
+		panic(fmt.Sprintf("pipeline: element type %q has %d roles and must have exactly one: Source, Filter, Viewer or Native; a sink is a Viewer or a Native", r.Type, n))
 	}
 	Specs(e) // a broken declaration panics now, not at the first use
 	registry.m[r.Type] = r
+}
+
+// roles counts the roles that an element has and may have in its table.
+func roles(e Element, role Role) (n int) {
+	_, source := e.(Source)
+	_, filter := e.(Filter)
+	_, viewer := e.(Viewer)
+	_, native := e.(Native)
+	for _, has := range []bool{source, filter && role != RoleSink, viewer, native} {
+		if has {
+			n++
+		}
+	}
+	return n
 }
 
 // Lookup finds an element by its type name.

@@ -78,6 +78,9 @@ func parseScaled(v any, want string, units map[string]float64) (int64, error) {
 	return int64(math.Round(f * scale)), nil // 2.3 * 1e6 is a hair less than 2300000
 }
 
+// ParseSize reads bytes as graph files write them: "64MiB", "10MB", "4096".
+func ParseSize(s string) (int64, error) { return parseSize(s) }
+
 // FormatSize writes bytes as a graph file would, rounded for reading: "24.0MiB".
 func FormatSize(n int64) string {
 	switch {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Kind is the class of a stream. An attachment has one ring per class in use,
@@ -33,6 +31,17 @@ func (k Kind) String() string {
 
 // MarshalText writes the kind by its name.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (k *Kind) UnmarshalText(text []byte) error {
+	for _, known := range kinds {
+		if known.String() == string(text) {
+			*k = known
+			return nil
+		}
+	}
+	return fmt.Errorf("ring: %q is no kind of stream", text)
+}
 
 // class is the kind's index in the layout; ok is false for what is no kind.
 func (k Kind) class() (int, bool) { return int(k) - 1, k == KindVideo || k == KindAudio }
@@ -101,12 +110,3 @@ var Drop = Policy{}
 
 // Block waits for room, at most for d, or for ever when d is 0.
 func Block(d time.Duration) Policy { return Policy{block: true, limit: max(d, 0)} }
-
-// Now is CLOCK_MONOTONIC in ns: the clock of all stamps in a ring.
-func Now() int64 {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
-		return 0
-	}
-	return ts.Nano()
-}

@@ -225,6 +225,8 @@ const (
 	consAbandoned = 0x210 // u64 claims
 	consWaits     = 0x218 // u64
 	consWakeUps   = 0x220 // u64
+	consHeldSince = 0x228 // u64 ns: since when the oldest frame that is out is out; 0: none
+	consHolder    = 0x230 // char [64]: the edge of the graph that holds frames up; "": none
 
 	consClasses   = 0x300
 	consClassSize = 0x100

@@ -84,12 +84,16 @@ func (l *namedListener) claimPath() (stale int, err error) {
 		if err != nil {
 			return -1, fmt.Errorf("ring: open %s: %w", l.path, err)
 		}
-		var magic [8]byte
-		if n, _ := unix.Pread(fd, magic[:], segMagicOff); n != 8 || mem(magic[:]).u64(0) != segMagic {
+		head := make(mem, segConsumerBoot+8)
+		if n, _ := unix.Pread(fd, head, 0); n != len(head) || head.u64(segMagicOff) != segMagic {
 			closeFD(fd)
 			return -1, fmt.Errorf("ring: %s exists and is not a ring; choose another name or remove it", l.path)
 		}
-		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil && !processIs(int(head.u32(segConsumerPID)), head.u64(segConsumerBoot)) {
+			err = lockBriefly(fd) // a tool makes sure that it is left over
+		}
+		if err != nil {
 			closeFD(fd)
 			return -1, &InUseError{Addr: l.path}
 		}

@@ -416,6 +416,12 @@ func sealedFile(name string, size, seals int) (int, error) {
 		closeFD(fd)
 		return -1, fmt.Errorf("size a memfd: %w", err)
 	}
+	// A memfd is born with mode 0777: an observer of another user could open its
+	// read-only fd again for writing.
+	if err := unix.Fchmod(fd, 0o400); err != nil {
+		closeFD(fd)
+		return -1, fmt.Errorf("restrict a memfd: %w", err)
+	}
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
 		closeFD(fd)
 		return -1, fmt.Errorf("seal a memfd: %w", err)

@@ -14,7 +14,7 @@ import (
 )
 
 func init() {
-	pipeline.RegisterSink[file]("file", "A media file on disk: MP4, MKV, WebM, Ogg or TS, readable after a kill at any moment.")
+	pipeline.RegisterSink[file]("file", "A media file on disk: MP4, MKV, WebM, Ogg or TS, or MP3, FLAC or WAV for sound alone, readable after a kill at any moment.")
 }
 
 type file struct {
@@ -22,6 +22,7 @@ type file struct {
 	container string
 	overwrite bool
 	recovery  time.Duration
+	minFree   int64
 	raw       map[string]any
 }
 
@@ -31,6 +32,7 @@ func (f *file) Props(p *pipeline.Props) {
 		pipeline.OneOf(append([]string{""}, containerNames()...)...))
 	p.Bool(&f.overwrite, "overwrite", false, "Replace a file that is already there.")
 	p.Duration(&f.recovery, "recovery", "1s", "At most this much of the end is lost when mpipe is killed.", pipeline.AtLeast("100ms"))
+	p.Size(&f.minFree, "min_free_disk", "32MiB", "The file is finished, and the output fails, when less than this is free on its disk; \"0\" writes to the end.")
 	p.Table(&f.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
 }
 
@@ -44,18 +46,18 @@ func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		}
 	}
 	c := containers[name]
+	if c.muxer == "" && len(f.raw) > 0 {
+		return pipeline.Fragment{}, pipeline.At("gst", "%s has no muxer whose properties could be set; take gst away", name)
+	}
 	return pipeline.Fragment{
-		Nodes: []pipeline.Node{
-			{Factory: c.muxer, Package: c.pkg, Set: append(c.settings(f.recovery), pipeline.Settings(f.raw)...)},
-			// Unbuffered: what the muxer gave out is the kernel's, whatever
-			// becomes of this process. async=false: no sink waits for another.
-			{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
-				{Name: "location", Value: f.path},
-				{Name: "buffer-mode", Value: "unbuffered"},
-				{Name: "async", Value: "false"},
-				{Name: "sync", Value: "false"},
-			}},
-		},
+		// Unbuffered: what the muxer gave out is the kernel's, whatever becomes
+		// of this process. async=false: no sink waits for another.
+		Nodes: append(c.mux(f.recovery, f.raw), pipeline.Node{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
+			{Name: "location", Value: f.path},
+			{Name: "buffer-mode", Value: "unbuffered"},
+			{Name: "async", Value: "false"},
+			{Name: "sync", Value: "false"},
+		}}),
 		Inputs:    c.inputs,
 		File:      f.path,
 		Container: name,
@@ -77,6 +79,9 @@ func (f *file) Open(context.Context) error {
 	}
 	if st, err := os.Stat(f.path); err == nil && !st.Mode().IsRegular() {
 		return f.openSpecial(st)
+	}
+	if err := f.Watch(); err != nil {
+		return err
 	}
 	// What is there stays until frames flow: the element itself truncates.
 	flags := os.O_WRONLY | os.O_CREATE
@@ -103,8 +108,11 @@ func (f *file) openSpecial(st os.FileInfo) error {
 	if st.IsDir() {
 		return pipeline.At("path", "%s is a folder; name a file in it", f.path)
 	}
-	if name == "mp4" {
+	switch name {
+	case "mp4":
 		return pipeline.At("path", `%s is not a regular file, and MP4 is finished by going back in it; use container = "mkv" or "ts"`, f.path)
+	case "wav":
+		return pipeline.At("path", `%s is not a regular file, and WAV is finished by going back in it; use container = "flac" or "ogg"`, f.path)
 	}
 	return nil
 }

@@ -12,11 +12,13 @@ import (
 // them against what is installed.
 func (p *planner) callFragments() {
 	for _, s := range p.graph.Stages {
-		native, ok := s.Element.(pipeline.Native)
-		if !ok || s.broken {
+		if s.broken || s.Element == nil {
 			continue
 		}
-		frag, err := native.Fragment(p.cat)
+		frag, ok, err := pipeline.FragmentOf(s.Element, s.Role, p.cat)
+		if !ok {
+			continue
+		}
 		if err != nil {
 			p.errs.addElement(s, err)
 			continue

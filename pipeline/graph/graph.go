@@ -32,7 +32,7 @@ type Stage struct {
 	// Transcode says what becomes of a stream that a sink cannot take:
 	// TranscodeAuto or TranscodeNever; "" is auto.
 	Transcode string
-	Pos      pipeline.Pos // of its table header
+	Pos       pipeline.Pos // of its table header
 
 	mark  *mark
 	index *index
@@ -96,6 +96,9 @@ func (s *Stage) PosOf(key string) pipeline.Pos {
 	}
 	return s.index.valuePos(m)
 }
+
+// Specs are the stage's properties, whose Set stores into its element.
+func (s *Stage) Specs() []*pipeline.Spec { return s.specs }
 
 // has tells whether the file or the command line sets a key of the stage.
 func (s *Stage) has(key string) bool {

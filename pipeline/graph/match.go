@@ -271,12 +271,8 @@ func (p *planner) byDefault(reg pipeline.Registration) (pipeline.Fragment, bool)
 			return pipeline.Fragment{}, false
 		}
 	}
-	native, ok := e.(pipeline.Native)
-	if !ok {
-		return pipeline.Fragment{}, false
-	}
-	f, err := native.Fragment(p.cat)
-	if err != nil {
+	f, ok, err := pipeline.FragmentOf(e, reg.Role, p.cat)
+	if !ok || err != nil {
 		return pipeline.Fragment{}, false
 	}
 	for _, n := range f.Nodes {

@@ -77,8 +77,8 @@ func (p *planner) encoderFor(s, enc *Stage, typ string) *Stage {
 	reg, _ := pipeline.Lookup(typ)
 	to := &Stage{ID: p.freeID(enc.ID + "-" + typ), Role: pipeline.RoleStage, Type: typ, Element: reg.New(), Inputs: enc.Inputs, Pos: s.Pos, inputsKnown: true}
 	to.specs = pipeline.Specs(to.Element)
-	frag, err := to.Element.(pipeline.Native).Fragment(p.cat)
-	if err != nil {
+	frag, ok, err := pipeline.FragmentOf(to.Element, to.Role, p.cat)
+	if !ok || err != nil {
 		return nil
 	}
 	p.ids[to.ID], p.seconds[key], p.fragments[to] = to, to, &fragment{Fragment: frag}

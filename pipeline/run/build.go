@@ -29,6 +29,9 @@ func (r *runner) build() error {
 		if err := p.Add(n.ID, factory, set); err != nil {
 			return internal(n.Stage, err)
 		}
+		if err := r.tie(p, n); err != nil {
+			return internal(n.Stage, err)
+		}
 	}
 	for _, l := range r.plan.Links {
 		r.upstream[l.To] = append(r.upstream[l.To], l.From)

@@ -29,6 +29,7 @@ type Manifest struct {
 	Started  time.Time                        `json:"started"`
 	Elapsed  float64                          `json:"elapsed_s"`
 	Sources  map[string]pipeline.SourceReport `json:"sources"`
+	Stages   map[string]StageReport           `json:"stages,omitempty"` // those written in Go
 	Outputs  []OutputResult                   `json:"outputs"`
 }
 
@@ -65,6 +66,7 @@ type StreamResult struct {
 	Dropped       int64   `json:"dropped,omitempty"`         // that the output did not take in time, or that came when there was none
 	Drops         int64   `json:"drops,omitempty"`           // how often dropping began
 	kind          pipeline.Kind
+	bytes         int64         // sent
 	capture       time.Duration // running time of the first captured frame
 	first         time.Duration
 }
@@ -74,7 +76,7 @@ type StreamResult struct {
 func (r *runner) manifest() *Manifest {
 	m := &Manifest{
 		Version: ManifestVersion, Graph: r.plan.Name, File: r.plan.File,
-		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(),
+		Reason: r.reason, Started: r.started, Elapsed: time.Since(r.started).Seconds(), Sources: r.reports(), Stages: r.stageReports(),
 		Outputs: make([]OutputResult, len(r.outputs)),
 	}
 	for _, rep := range m.Sources {
@@ -113,7 +115,7 @@ func (r *runner) verdict(o *output) OutputResult {
 	for i, in := range o.ins {
 		t := o.traffic(in.node, in.pad)
 		lane := o.gate.Stats(in.lane)
-		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
+		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, bytes: t.Bytes, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
 			FirstPTS: max(0, t.FirstPTS).Seconds(), LastEnd: t.LastEnd.Seconds(), Dropped: lane.Dropped, Drops: lane.Drops}
 		if f := r.feeds[in.source]; f != nil {
 			ft := f.feed.Traffic()
@@ -149,7 +151,7 @@ func (o *output) report(res *OutputResult) {
 		res.Connects = o.attempts
 	}
 	if _, last := o.now(); res.LastError == "" && last != nil && !errors.Is(last, o.err) {
-		res.LastError = last.Error()
+		res.LastError = brief(last)
 	}
 }
 
@@ -261,6 +263,9 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 				continue
 			}
 			used[j], found = true, true
+			if s.kind.IsRaw() && f.Bytes == s.bytes { // no file keeps the buffers apart
+				f.Frames = s.Sent
+			}
 			s.Frames = f.Frames
 			if keepsTime(res.Container) && f.Frames > 0 {
 				s.FirstPTS, s.LastEnd, s.first = f.FirstPTS.Seconds(), f.LastEnd.Seconds(), f.FirstPTS

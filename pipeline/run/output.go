@@ -163,6 +163,9 @@ func (o *output) fill(p *gstbin.Pipeline) error {
 		if err := p.Add(n.ID, factory, set); err != nil {
 			return internal(o.Stage, o.redact(err))
 		}
+		if err := o.run.tie(p, n); err != nil {
+			return internal(o.Stage, err)
+		}
 	}
 	for _, l := range o.links {
 		if err := p.Link(l.From, l.To, l.ToPad, l.Caps); err != nil {
@@ -279,6 +282,18 @@ func stopWithin(p *gstbin.Pipeline, limit time.Duration) bool {
 		return true
 	case <-time.After(limit):
 		return false
+	}
+}
+
+// failBefore fails an output that is not required before anything started.
+func (r *runner) failBefore(s *graph.Stage, err error) {
+	r.log.Warn("an output failed; the others go on", "error", stageError(s, pipeline.Environment, err))
+	for _, o := range r.outputs {
+		if o.Stage == s.ID {
+			o.err, o.last, o.phase = err, err, Failed
+			o.gate.Shut()
+			close(o.done)
+		}
 	}
 }
 

@@ -43,6 +43,7 @@ type Options struct {
 	Every        time.Duration   // how often; 1 s when 0
 	DrainTimeout time.Duration   // DefaultDrain when 0
 	Kill         <-chan struct{} // closed: stop now, outputs stay as they are
+	Control      *Control        // changes the run while it goes on; nil for nobody
 }
 
 // ErrKilled is the error of a run that was stopped without draining.
@@ -61,6 +62,8 @@ type runner struct {
 	outputs  []*output
 	// outputEnds takes each output once, when it has ended.
 	outputEnds chan *output
+	goMu       sync.Mutex // guards goStages and their tied: outputs are made anew while the run goes on
+	goStages   map[string]*goStage
 	sources    []*liveSource
 	line       pipeline.Timeline
 
@@ -95,7 +98,7 @@ func Run(ctx context.Context, plan *graph.Plan, o Options) (*Manifest, error) {
 	r := &runner{
 		plan: plan, opts: o, log: o.Log, started: time.Now(),
 		nodes: map[string]*graph.Node{}, upstream: map[string][]string{},
-		outlets: map[string]map[string]*outlet{}, feeds: map[string]*outlet{},
+		outlets: map[string]map[string]*outlet{}, feeds: map[string]*outlet{}, goStages: map[string]*goStage{},
 	}
 	return r.run(ctx)
 }
@@ -109,6 +112,9 @@ func (r *runner) run(ctx context.Context) (*Manifest, error) {
 		r.fail(r.openOutputs(ctx))
 	}
 	if r.err == nil {
+		r.fail(r.startStages())
+	}
+	if r.err == nil {
 		r.fail(r.openSources(ctx))
 	}
 	if r.err == nil {
@@ -117,6 +123,7 @@ func (r *runner) run(ctx context.Context) (*Manifest, error) {
 	r.state.advance(Finalising)
 	stopped := r.stop()
 	r.closeSources()
+	r.closeStages()
 	m := r.manifest()
 	r.state.advance(Ended)
 	m.State = r.state.get().String()
@@ -138,7 +145,8 @@ func (r *runner) fail(err error) {
 	}
 }
 
-// openOutputs lets each element claim what it needs outside the process.
+// openOutputs lets each element claim what it needs outside the process. An output
+// with required = false that cannot is failed, and the others go on.
 func (r *runner) openOutputs(ctx context.Context) error {
 	var all pipeline.Errors
 	for _, s := range r.plan.Graph.Stages {
@@ -146,7 +154,9 @@ func (r *runner) openOutputs(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		if err := o.Open(ctx); err != nil {
+		if err := o.Open(ctx); err != nil && s.Optional {
+			r.failBefore(s, err)
+		} else if err != nil {
 			all = append(all, stageError(s, pipeline.Config, err))
 		}
 	}
@@ -253,8 +263,10 @@ func (r *runner) start() error {
 		}
 	}
 	for _, o := range r.outputs {
-		o.started = true
-		go o.supervise()
+		if !o.ended() {
+			o.started = true
+			go o.supervise()
+		}
 	}
 	if err := r.gst.Start(); err != nil {
 		// The element that refused has said why.

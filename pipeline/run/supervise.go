@@ -68,15 +68,16 @@ func (o *output) live() error {
 		o.last, o.phase = err, Waiting
 		o.mu.Unlock()
 		if limit := o.Restart.GiveUp; limit > 0 && time.Since(down) > limit {
-			return givenUp(limit, err)
+			return wrapMsg(fmt.Sprintf("given up after %v", limit), err)
+		}
+		if o.streamEnded() {
+			return wrapMsg("not reached again before the recording ended", err)
 		}
 		wait = min(max(o.Restart.Min, 2*wait), o.Restart.Max)
 		pause := wait/2 + rand.N(wait/2+1) // so that many do not come back at one moment
-		o.run.log.Warn("the output failed and is made anew", "stage", o.Stage, "error", err, "in", pause.Round(time.Millisecond))
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return errStopped
+		o.run.log.Warn("the output failed and is made anew", "stage", o.Stage, "error", brief(err), "in", pause.Round(time.Millisecond))
+		if !o.pause(ctx, pause) {
+			return fmt.Errorf("%w; before that: %s", errStopped, brief(err))
 		}
 		if err := o.make(); err != nil {
 			return err
@@ -84,15 +85,50 @@ func (o *output) live() error {
 	}
 }
 
-// givenUp keeps the place and the remedy of the last error.
-func givenUp(after time.Duration, err error) error {
+// pause waits before the next attempt, and not for long once the stream has
+// ended: then the last attempt is due. It gives false when ctx is done.
+func (o *output) pause(ctx context.Context, d time.Duration) bool {
+	for end := time.Now().Add(d); time.Now().Before(end) && !o.streamEnded(); {
+		select {
+		case <-time.After(tick):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// streamEnded tells that the encoders gave out all they will for this output.
+func (o *output) streamEnded() bool {
+	for i := range o.lanes {
+		if !o.gate.Stats(i).EOS {
+			return false
+		}
+	}
+	return true
+}
+
+// wrapMsg puts words in front of an error, and keeps its place and remedy.
+func wrapMsg(words string, err error) error {
 	var known *pipeline.Error
 	if !errors.As(err, &known) {
-		return fmt.Errorf("given up after %v: %w", after, err)
+		return fmt.Errorf("%s: %w", words, err)
 	}
 	e := *known
-	e.Msg = fmt.Sprintf("given up after %v: %s", after, e.Msg)
+	e.Msg = words + ": " + e.Msg
 	return &e
+}
+
+// brief is an error without its place and remedy, for lines that come often.
+func brief(err error) string {
+	var e *pipeline.Error
+	switch {
+	case !errors.As(err, &e):
+		return err.Error()
+	case e.Err != nil:
+		return e.Msg + ": " + e.Err.Error()
+	}
+	return e.Msg
 }
 
 // final tells that an error will be the same at every further attempt.

@@ -81,6 +81,7 @@ func (w *watch) loop() error {
 			w.fail(r.faultError(m.Fault))
 		}
 		w.takeOutputs()
+		w.takeChanges()
 		gone := w.collect()
 		w.salvage(gone)
 		if w.settled() && (w.ended || gone) {
@@ -122,6 +123,21 @@ func (w *watch) salvage(gone bool) {
 	case time.Since(w.sourcesGone) > flushed:
 		for _, o := range w.r.outputs {
 			o.gate.End()
+		}
+	}
+}
+
+// takeChanges carries out what a Control asks for.
+func (w *watch) takeChanges() {
+	if w.r.opts.Control == nil {
+		return
+	}
+	for {
+		select {
+		case f := <-w.r.opts.Control.reach:
+			f(w.r)
+		default:
+			return
 		}
 	}
 }
@@ -214,6 +230,9 @@ func (o *output) fault(f *gstbin.Fault) error {
 func (r *runner) faultError(f *gstbin.Fault) error {
 	e := &pipeline.Error{Class: pipeline.Environment, Msg: f.Error(), Remedy: remedy(f)}
 	if n := r.nodes[f.Element]; n != nil {
+		if own := r.stageFault(n.Stage); own != nil {
+			return own
+		}
 		e.Stage = n.Stage
 		if s := stageByID(r.plan.Graph, n.Stage); s != nil {
 			e.Pos = s.Pos

@@ -23,6 +23,8 @@ type Faults struct {
 	Internal float64 // answered with 500 InternalError after the body was read
 	Cut      float64 // connection closed in the middle of the body
 	Lost     float64 // carried out, and the connection closed without an answer
+	// Of, when set, says which requests this is about; the others pass.
+	Of func(Request) bool
 }
 
 // Request is one request as the proxy saw it end.
@@ -52,6 +54,7 @@ type Proxy struct {
 	faults   Faults
 	denied   map[string]deny
 	requests []Request
+	active   int
 }
 
 type deny struct {
@@ -118,6 +121,13 @@ func (p *Proxy) Requests() []Request {
 	return append([]Request(nil), p.requests...)
 }
 
+// Idle is whether no request is under way.
+func (p *Proxy) Idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active == 0
+}
+
 // Count counts the requests of one kind (see Request.Is) that the store carried
 // out.
 func (p *Proxy) Count(method, key string) (n int) {
@@ -131,12 +141,16 @@ func (p *Proxy) Count(method, key string) (n int) {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.Query(), AccessKey: accessKey(r)}
+	p.mu.Lock()
+	p.active++
+	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
+		p.active--
 		p.requests = append(p.requests, q)
 		p.mu.Unlock()
 	}()
-	f, no := p.draw(q.AccessKey)
+	f, no := p.draw(q)
 	switch {
 	case no.status != 0:
 		refuse(w, &q, no.status, no.code)
@@ -166,9 +180,13 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, pass http.Handler)
 }
 
 // draw decides what becomes of a request; a fault that strikes is above 0.
-func (p *Proxy) draw(key string) (f Faults, no deny) {
+func (p *Proxy) draw(q Request) (f Faults, no deny) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	no = p.denied[q.AccessKey]
+	if p.faults.Of != nil && !p.faults.Of(q) {
+		return f, no
+	}
 	x := p.rand.Float64()
 	for _, c := range []struct {
 		chance float64
@@ -180,7 +198,7 @@ func (p *Proxy) draw(key string) (f Faults, no deny) {
 		}
 		x -= c.chance
 	}
-	return f, p.denied[key]
+	return f, no
 }
 
 func refuse(w http.ResponseWriter, q *Request, status int, code string) {

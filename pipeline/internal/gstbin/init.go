@@ -4,6 +4,7 @@ package gstbin
 #cgo pkg-config: gstreamer-1.0 gstreamer-app-1.0 gstreamer-audio-1.0 gstreamer-video-1.0
 #cgo CFLAGS: -O2 -Wall -Wextra -Wno-unused-parameter -Wno-deprecated-declarations
 #include "shim.h"
+#include "gofilter.h"
 */
 import "C"
 
@@ -20,7 +21,7 @@ var initOnce sync.Once
 // Init starts GStreamer, once a process. The first start on a machine scans the
 // installed plugins and can take seconds.
 func Init() {
-	initOnce.Do(func() { gst.Init(nil) })
+	initOnce.Do(func() { gst.Init(nil); C.mpipe_gofilter_register() })
 }
 
 // Version is the version of the GStreamer that is loaded: "1.22.0".

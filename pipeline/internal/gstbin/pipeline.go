@@ -23,11 +23,12 @@ import (
 // Pipeline is a GStreamer pipeline that is built by name. Building belongs to
 // one goroutine; Traffic may be called from any until Close.
 type Pipeline struct {
-	gst   *gst.Pipeline
-	bus   *gst.Bus
-	elems map[string]*gst.Element
-	feeds []*Feed
-	gates []*Gate
+	gst    *gst.Pipeline
+	bus    *gst.Bus
+	elems  map[string]*gst.Element
+	feeds  []*Feed
+	gates  []*Gate
+	stages []*GoStage
 
 	mu     sync.Mutex // guards taps against Close
 	taps   map[string]*C.MpipeTap
@@ -59,8 +60,11 @@ func (p *Pipeline) Add(id, factory string, set []pipeline.Setting) error {
 		return fmt.Errorf("%s: %w", id, err)
 	}
 	p.elems[id] = e
-	if factory == "mp4mux" {
+	switch factory {
+	case "mp4mux":
 		C.mpipe_mend_mp4(element(e))
+	case "filesink":
+		C.mpipe_mend_header(element(e))
 	}
 	return nil
 }
@@ -206,6 +210,9 @@ func (p *Pipeline) Close() {
 	}
 	for _, t := range taps {
 		C.mpipe_tap_unref(t)
+	}
+	for _, s := range p.stages {
+		s.close()
 	}
 	for _, g := range p.gates {
 		C.mpipe_gate_free(g.c)

@@ -1,4 +1,4 @@
-package run_test
+package pipelinetest
 
 import (
 	"context"
@@ -12,13 +12,19 @@ import (
 )
 
 func init() {
-	pipeline.Register[lender]("lender", "Lends moving pictures and silence out of its own memory.")
+	pipeline.Register[lender](Source, "Lends moving pictures and silence out of its own memory, for tests.")
 }
 
-// lender is a source without a ring: video 160x120 at 30 fps and stereo sound,
-// as fast as it is taken.
+// Source is the type of a source without a ring, for graphs of tests: .video is
+// 160x120 I420 at 30 frames a second, .audio stereo S16LE at 48 kHz, as fast as
+// they are taken, lent as a ring lends them. It has the properties frames (0 is
+// endless), fail and resize (at which frame), slow (a wait before each) and
+// none (end at once).
+const Source = "lender"
+
 type lender struct {
 	frames   int
+	none     bool
 	fail     int
 	resize   int
 	slow     time.Duration
@@ -37,6 +43,7 @@ const (
 
 func (l *lender) Props(p *pipeline.Props) {
 	p.Int(&l.frames, "frames", 60, "Frames to give; 0 is endless.")
+	p.Bool(&l.none, "none", false, "End without a frame.")
 	p.Int(&l.fail, "fail", 0, "Fail at this frame.")
 	p.Int(&l.resize, "resize", 0, "Halve the height from this frame on.")
 	p.Duration(&l.slow, "slow", "0s", "Wait before each frame.")
@@ -77,6 +84,9 @@ func (l *lender) cell(i int) *pipeline.Cell {
 func (l *lender) Run(ctx context.Context) error {
 	const base = time.Hour
 	l.env.Timeline.Start(base)
+	if l.none {
+		return l.end()
+	}
 	format := pipeline.Format{Video: &pipeline.VideoFormat{FourCC: "I420", Width: lw, Height: lh, FPSNum: 30, FPSDen: 1, NativeLayout: true}}
 	for pad, o := range l.env.Outlets {
 		f := format
@@ -92,7 +102,7 @@ func (l *lender) Run(ctx context.Context) error {
 		if l.fail > 0 && n == l.fail {
 			return errors.New("the camera fell off the wall")
 		}
-		if l.resize > 0 && n == l.resize {
+		if l.resize > 0 && n == l.resize && l.env.Outlets["video"] != nil {
 			half := *format.Video
 			half.Height /= 2
 			if err := l.env.Outlets["video"].SetFormat(pipeline.Format{Video: &half}); err != nil {
@@ -104,6 +114,10 @@ func (l *lender) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	return l.end()
+}
+
+func (l *lender) end() error {
 	for _, o := range l.env.Outlets {
 		if err := o.EOS(); err != nil {
 			return err

@@ -1,0 +1,46 @@
+package all_test
+
+import (
+	"io"
+	"path/filepath"
+	"testing"
+
+	_ "github.com/mpipe/mpipe/elements/all"
+	"github.com/mpipe/mpipe/elements/sink"
+	"github.com/mpipe/mpipe/pipeline/pipelinetest"
+)
+
+type discard struct{ io.Writer }
+
+func (discard) Close() error { return nil }
+
+// props is what elements need that cannot do without.
+var props = map[string]func(t *testing.T) map[string]any{
+	"shmsrc":  func(*testing.T) map[string]any { return map[string]any{"ring": "none"} },
+	"gst":     func(*testing.T) map[string]any { return map[string]any{"element": "videoflip", "output": "raw video"} },
+	"gstsink": func(*testing.T) map[string]any { return map[string]any{"element": "fakesink"} },
+	"file": func(t *testing.T) map[string]any {
+		return map[string]any{"path": filepath.Join(t.TempDir(), "a.mkv")}
+	},
+	"writer": func(*testing.T) map[string]any {
+		sink.ToWriter("conform", func() (io.WriteCloser, error) { return discard{io.Discard}, nil })
+		return map[string]any{"name": "conform"}
+	},
+	"udp": func(*testing.T) map[string]any { return map[string]any{"address": "127.0.0.1:9"} },
+}
+
+// elsewhere are tested where what they need is started: a server, a browser.
+var elsewhere = map[string]bool{"tcp": true, "srt": true, "stdout": true}
+
+// Every element that mpipe brings conforms.
+func TestEveryElementConforms(t *testing.T) {
+	for _, reg := range ours() {
+		t.Run(reg.Type, func(t *testing.T) {
+			if elsewhere[reg.Type] {
+				pipelinetest.Properties(t, reg.Type)
+				return
+			}
+			pipelinetest.Conform(t, reg.Type, pipelinetest.Options{Props: props[reg.Type]})
+		})
+	}
+}
