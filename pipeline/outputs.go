@@ -13,6 +13,9 @@ import (
 // Begin, Write and Finish come from one goroutine, in this order; a Write that
 // blocks is backpressure. Exactly one of Finish and Abandon ends a Writer that
 // was begun.
+//
+// Where the fragment has a Restart, an error begins all of this anew, with Begin,
+// unless it or one that it wraps has a method Final() bool that gives true.
 type Writer interface {
 	Native
 	// Begin runs once frames are about to flow. ctx ends when the run is killed.

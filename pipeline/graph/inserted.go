@@ -17,7 +17,7 @@ func (b *builder) input(s *Stage, f *fragment, i int, o *outlet) {
 	}
 	var chain []*Node
 	if why := b.queueWhy(s, o); why != "" {
-		n := b.insert(s, s.ID+".queue"+nth, "queue", why, o.kind, queueBounds(s, o.kind)...)
+		n := b.insert(s, s.ID+".queue"+nth, "queue", why, o.kind, queueBounds(s, f, o.kind)...)
 		if s.Role == pipeline.RoleSink {
 			n.Gate = b.whenFull(s, f, o.kind)
 		}
@@ -143,10 +143,13 @@ type bounds struct {
 }
 
 // boundsOf gives the bounds of the queue in front of a stage for what flows.
-// What the file asks for wins; a raw queue with a bound in time or bytes has
-// none in frames.
-func boundsOf(s *Stage, kind pipeline.Kind) bounds {
+// What the file asks for wins, then what the element does; a raw queue with a
+// bound in time or bytes has none in frames.
+func boundsOf(s *Stage, f *fragment, kind pipeline.Kind) bounds {
 	b := bounds{time: encodedTime, size: encodedSize}
+	if f.QueueTime > 0 {
+		b.time = f.QueueTime
+	}
 	if kind == pipeline.RawVideo || kind.IsRaw() && s.Role != pipeline.RoleSink {
 		b = bounds{frames: rawFrames}
 	}
@@ -162,8 +165,8 @@ func boundsOf(s *Stage, kind pipeline.Kind) bounds {
 	return b
 }
 
-func queueBounds(s *Stage, kind pipeline.Kind) []pipeline.Setting {
-	b := boundsOf(s, kind)
+func queueBounds(s *Stage, f *fragment, kind pipeline.Kind) []pipeline.Setting {
+	b := boundsOf(s, f, kind)
 	return []pipeline.Setting{
 		{Name: "max-size-buffers", Value: strconv.Itoa(b.frames)},
 		{Name: "max-size-bytes", Value: strconv.FormatInt(b.size, 10)},

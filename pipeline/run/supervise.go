@@ -28,7 +28,10 @@ func (o *output) supervise() {
 	o.mu.Lock()
 	o.err, o.phase = err, Done
 	if err != nil {
-		o.last, o.phase = err, Failed
+		o.phase = Failed
+		if o.last == nil || !errors.Is(err, errStopped) { // else what it waited for says more
+			o.last = err
+		}
 	}
 	o.mu.Unlock()
 	close(o.done)
@@ -52,7 +55,10 @@ func (o *output) live() error {
 	for {
 		began := time.Now()
 		worked, err := o.attempt(ctx)
-		if err == nil || ctx.Err() != nil || o.Restart == nil || o.final(err) {
+		if err != nil && ctx.Err() != nil {
+			return errStopped
+		}
+		if err == nil || o.Restart == nil || o.final(err) || o.over() {
 			return err
 		}
 		if worked && time.Since(began) > steady {
@@ -127,7 +133,22 @@ func brief(err error) string {
 
 // final tells that an error will be the same at every further attempt.
 func (o *output) final(err error) bool {
+	var f interface{ Final() bool }
+	if errors.As(err, &f) && f.Final() {
+		return true
+	}
 	return o.Restart.Final != nil && o.Restart.Final(err.Error())
+}
+
+// over tells that the stream has ended and nothing of it waits: a further attempt
+// would have nothing to send.
+func (o *output) over() bool {
+	for i := range o.lanes {
+		if st := o.gate.Stats(i); !st.EOS || st.Bytes > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // attempt plays the output's pipeline to its end. It tells whether anything got

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mpipe/mpipe/test/servers"
 )
 
 // Every graph of graphs/ runs, with a producer that suits it.
@@ -24,7 +26,10 @@ func TestGraphs(t *testing.T) {
 		"sound.toml":        {"a.ogg", small, []string{""}, "opus"},
 		"any-encoder.toml":  {"a.mkv", small, []string{""}, "vp9 flac"},
 		"pictures.toml":     {"a.mp4", []string{"--pattern", "640x360@30", "--no-audio"}, []string{""}, "h264"},
+		"live.toml":         {"a.mp4", small, []string{""}, "h264 opus"},
 	}
+	server := servers.StartRTMP(t, servers.RTMPOptions{})
+	t.Setenv("RTMP_URL", server.URL("key"))
 	files, err := filepath.Glob("../../graphs/*.toml")
 	if err != nil || len(files) < len(known) {
 		t.Fatalf("%d graphs found (%v), %d are known", len(files), err, len(known))
@@ -38,7 +43,13 @@ func TestGraphs(t *testing.T) {
 			}
 			r := recordTo(t, file, ringName(), k.out)
 			start(t, append([]string{"feed", "--ring", r.ring, "--duration", "3s", "--pace", "reader"}, k.feed...)...)
-			r.finish(time.Minute)
+			m := r.finish(time.Minute)
+			if name == "live.toml" {
+				whole(t, server.Recordings("key")[0], 90)
+				if o := output(t, m, "live"); !o.Complete {
+					t.Errorf("the stream is %+v", o)
+				}
+			}
 			for _, ending := range k.files {
 				if strings.Contains(k.streams, " ") {
 					whole(t, r.out+ending, 90)

@@ -34,7 +34,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if left, _ := filepath.Glob("/dev/shm/mpipe-e2e-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(fmt.Sprintf("/dev/shm/mpipe-e2e-%d-*", os.Getpid())); len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "left in /dev/shm:", left)
 		return 1
 	}

@@ -7,7 +7,8 @@
  *
  * While no output is attached a gate that may drop keeps what an output that
  * comes now would want: everything from the latest key frame on. A new output
- * begins there.
+ * begins there. The first output is waited for with all there is, as long as it
+ * fits: to take a while is no failure.
  *
  * Lock order: the gate's lock before an appsrc's. Callbacks of GStreamer come
  * without locks held. */
@@ -44,6 +45,7 @@ struct MpipeGate {
   Lane lanes[MAX_LANES];
   int n;
   gboolean attached, rebase, ended, shut;
+  gboolean used; /* an output was attached before */
   gboolean begun; /* the attached output has its first frame */
 };
 
@@ -228,7 +230,7 @@ on_new_sample (GstAppSink *sink, gpointer data)
   /* Codecs of sound send their headers in the stream; muxers take them from the
    * caps. They are passed on but are no frames. */
   l->frames++;
-  if (!g->attached && may_drop (l) && (l->video ? is_key (s) : !first_video (g) && is_full (l)))
+  if (!g->attached && may_drop (l) && (l->video ? is_key (s) && (g->used || is_full (l)) : !first_video (g) && is_full (l)))
     forget_before (g, l->video ? time_of (s) : time_of (g_queue_peek_head (&l->queue)) + 1);
   while (!g->shut && !g->ended && !may_drop (l) && is_full (l))
     g_cond_wait (&g->room, &g->lock);
@@ -305,7 +307,7 @@ mpipe_gate_attach (MpipeGate *g, GstElement **srcs, int rebase)
     GstAppSrcCallbacks cb = { .need_data = on_need_data };
     gst_app_src_set_callbacks (l->src, &cb, l, NULL);
   }
-  g->attached = TRUE;
+  g->attached = g->used = TRUE;
   g->rebase = rebase != 0;
   g->begun = FALSE;
   pump (g);
