@@ -33,6 +33,9 @@ const (
 	statsEvery    = 100 * time.Millisecond
 )
 
+// statsClient leaves no connection open behind a run.
+var statsClient = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}}
+
 func (r *rtmpSink) checkStats() error {
 	if r.statsURL == "" {
 		return nil
@@ -82,7 +85,7 @@ func (r *rtmpSink) countedOf(ctx context.Context, a rtmp.Address) (int64, error)
 	if err != nil {
 		return 0, err
 	}
-	resp, err := http.DefaultClient.Do(q)
+	resp, err := statsClient.Do(q)
 	if err != nil {
 		return 0, fmt.Errorf("stats_url: %w", err)
 	}

@@ -121,15 +121,21 @@ func valueOf(s *pipeline.Spec) object {
 	case pipeline.TSize:
 		return size()
 	case pipeline.TSecret:
-		one := func(key string) object {
-			return object{"type": "object", "additionalProperties": false, "required": []string{key}, "properties": object{key: object{"type": "string"}}}
-		}
-		return object{"oneOf": []object{one("env"), one("file")}}
+		return secret()
+	case pipeline.TSecretOrText:
+		return object{"anyOf": []object{secret(), {"type": "string"}}}
 	case pipeline.TStrings:
 		return object{"type": "array", "items": object{"type": "string"}}
 	default:
 		return object{"type": "object"}
 	}
+}
+
+func secret() object {
+	one := func(key string) object {
+		return object{"type": "object", "additionalProperties": false, "required": []string{key}, "properties": object{key: object{"type": "string"}}}
+	}
+	return object{"oneOf": []object{one("env"), one("file")}}
 }
 
 func bounded(s *pipeline.Spec, typ string) object {

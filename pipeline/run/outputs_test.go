@@ -336,7 +336,7 @@ func TestAnOutputIsMadeAnew(t *testing.T) {
 		t.Fatalf("err %v, manifest %+v", err, m)
 	}
 	far := m.Outputs[1]
-	if far.Connects < 3 || far.LastError == "" || len(streams) < 3 {
+	if far.Connects < 3 || far.LastError+far.Error == "" || len(streams) < 3 {
 		t.Fatalf("%d streams came, manifest %+v", len(streams), far)
 	}
 	for i, s := range streams[:len(streams)-1] {

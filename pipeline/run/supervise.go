@@ -56,7 +56,7 @@ func (o *output) live() error {
 		began := time.Now()
 		worked, err := o.attempt(ctx)
 		if err != nil && ctx.Err() != nil {
-			return errStopped
+			return o.stopped()
 		}
 		if err == nil || o.Restart == nil || o.final(err) || o.over() {
 			return err
@@ -77,12 +77,31 @@ func (o *output) live() error {
 		pause := wait/2 + rand.N(wait/2+1) // so that many do not come back at one moment
 		o.run.log.Warn("the output failed and is made anew", "stage", o.Stage, "error", brief(err), "in", pause.Round(time.Millisecond))
 		if !o.pause(ctx, pause) {
-			return fmt.Errorf("%w; before that: %s", errStopped, brief(err))
+			return o.stopped()
 		}
 		if err := o.make(); err != nil {
 			return err
 		}
 	}
+}
+
+// stopped is the error of an output that the run ends.
+func (o *output) stopped() error {
+	if _, last := o.now(); last != nil {
+		return fmt.Errorf("%w; before that: %s", errStopped, brief(last))
+	}
+	return errStopped
+}
+
+// over tells that the stream has ended and nothing of it waits: a further attempt
+// would have nothing to send.
+func (o *output) over() bool {
+	for i := range o.lanes {
+		if o.gate.Stats(i).Bytes > 0 {
+			return false
+		}
+	}
+	return o.streamEnded()
 }
 
 // pause waits before the next attempt, and not for long once the stream has
@@ -138,17 +157,6 @@ func (o *output) final(err error) bool {
 		return true
 	}
 	return o.Restart.Final != nil && o.Restart.Final(err.Error())
-}
-
-// over tells that the stream has ended and nothing of it waits: a further attempt
-// would have nothing to send.
-func (o *output) over() bool {
-	for i := range o.lanes {
-		if st := o.gate.Stats(i); !st.EOS || st.Bytes > 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // attempt plays the output's pipeline to its end. It tells whether anything got
