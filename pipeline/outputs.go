@@ -94,3 +94,25 @@ type Restart struct {
 	// attempt can work; nil never does.
 	Final func(text string) bool
 }
+
+// Segment has a sink's file go on in further files, each one whole by itself. A
+// part ends before a key frame, and the next begins with it, in sound as in
+// picture; no frame is lost between them or written twice.
+type Segment struct {
+	Time time.Duration // a part ends at the first key frame this far from its first; 0 is no bound
+	Size int64         // or, about, when it has so many bytes; 0 is no bound
+	// File is the path of part n, counted from 0, and the value that the last
+	// node's property "location" then has.
+	File func(n int) string
+	// Claim takes the name of a part after the first, which Open claims.
+	Claim func(n int) error
+	// Done is told of each part that is finished.
+	Done func(Part) error
+}
+
+// Part is one file of a Segment.
+type Part struct {
+	File     string
+	Start    time.Duration // running time of its first frame
+	Duration time.Duration
+}

@@ -64,6 +64,8 @@ type Fragment struct {
 	QueueTime time.Duration
 	// Restart has a sink's elements made anew when they fail; nil does not.
 	Restart *Restart
+	// Segment has a sink's File go on in further files; nil does not.
+	Segment *Segment
 	// Linger is how long a sink's elements are left alone behind the end of the
 	// stream, to send what they have taken.
 	Linger time.Duration

@@ -30,7 +30,7 @@ var props = map[string]func(t *testing.T) map[string]any{
 }
 
 // elsewhere are tested where what they need is started: a server, a browser.
-var elsewhere = map[string]bool{"tcp": true, "srt": true, "rtmp": true, "stdout": true}
+var elsewhere = map[string]bool{"tcp": true, "srt": true, "s3": true, "rtmp": true, "stdout": true}
 
 // Every element that mpipe brings conforms.
 func TestEveryElementConforms(t *testing.T) {

@@ -23,6 +23,7 @@ type file struct {
 	overwrite bool
 	recovery  time.Duration
 	minFree   int64
+	parts     parts
 	raw       map[string]any
 }
 
@@ -33,7 +34,18 @@ func (f *file) Props(p *pipeline.Props) {
 	p.Bool(&f.overwrite, "overwrite", false, "Replace a file that is already there.")
 	p.Duration(&f.recovery, "recovery", "1s", "At most this much of the end is lost when mpipe is killed.", pipeline.AtLeast("100ms"))
 	p.Size(&f.minFree, "min_free_disk", "32MiB", "The file is finished, and the output fails, when less than this is free on its disk; \"0\" writes to the end.")
+	f.parts.props(p)
 	p.Table(&f.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
+}
+
+func (f *file) Check() error { return f.parts.check() }
+
+// first is the file that is written first: of several, number 0.
+func (f *file) first() string {
+	if f.parts.table != nil {
+		return numbered(f.path, 0)
+	}
+	return f.path
 }
 
 func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
@@ -53,14 +65,15 @@ func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		// Unbuffered: what the muxer gave out is the kernel's, whatever becomes
 		// of this process. async=false: no sink waits for another.
 		Nodes: append(c.mux(f.recovery, f.raw), pipeline.Node{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
-			{Name: "location", Value: f.path},
+			{Name: "location", Value: f.first()},
 			{Name: "buffer-mode", Value: "unbuffered"},
 			{Name: "async", Value: "false"},
 			{Name: "sync", Value: "false"},
 		}}),
 		Inputs:    c.inputs,
-		File:      f.path,
+		File:      f.first(),
 		Container: name,
+		Segment:   f.segment(),
 		Recovery:  c.recovery(f.recovery),
 	}, nil
 }
@@ -83,15 +96,20 @@ func (f *file) Open(context.Context) error {
 	if err := f.Watch(); err != nil {
 		return err
 	}
-	// What is there stays until frames flow: the element itself truncates.
+	return f.claim(f.first())
+}
+
+// claim makes a file that nobody has. What is there stays until frames flow: the
+// element itself truncates.
+func (f *file) claim(path string) error {
 	flags := os.O_WRONLY | os.O_CREATE
 	if !f.overwrite {
 		flags |= os.O_EXCL
 	}
-	h, err := os.OpenFile(f.path, flags, 0o666)
+	h, err := os.OpenFile(path, flags, 0o666)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return pipeline.At("path", "%s is already there; choose another path, or add overwrite = true to replace it", f.path)
+		return pipeline.At("path", "%s is already there; choose another path, or add overwrite = true to replace it", path)
 	case err != nil:
 		return pipeline.At("path", "cannot create the file: %w; choose a path that can be written", err)
 	}

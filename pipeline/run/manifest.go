@@ -48,6 +48,7 @@ type OutputResult struct {
 	Connects  int64          `json:"connects,omitempty"`   // how often it was begun, where that is more than once
 	SkewMS    *float64       `json:"av_skew_ms,omitempty"` // how far audio starts late against video, compared with capture; with both only
 	Streams   []StreamResult `json:"streams"`
+	Parts     []PartResult   `json:"parts,omitempty"` // of an output in several files, in their order
 	Error     string         `json:"error,omitempty"`
 	pipeline.OutputReport
 }
@@ -147,7 +148,7 @@ func (o *output) report(res *OutputResult) {
 	if res.Where == "" {
 		res.Where = o.Where
 	}
-	if o.attempts > 1 {
+	if o.attempts > 1 && o.Segment == nil {
 		res.Connects = o.attempts
 	}
 	if _, last := o.now(); res.LastError == "" && last != nil && !errors.Is(last, o.err) {
@@ -169,6 +170,8 @@ func (o *output) check(ctx context.Context, res *OutputResult) {
 	file, remove, err := o.local(ctx)
 	defer remove()
 	switch {
+	case o.Segment != nil:
+		problem = errors.Join(o.checkParts(ctx, res), problem)
 	case err != nil:
 		problem = errors.Join(problem, err)
 	case file != "":

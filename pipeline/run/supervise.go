@@ -55,6 +55,13 @@ func (o *output) live() error {
 	for {
 		began := time.Now()
 		worked, err := o.attempt(ctx)
+		if err == nil && o.Segment != nil {
+			more, err := o.endPart()
+			if more && err == nil {
+				continue
+			}
+			return err
+		}
 		if err != nil && ctx.Err() != nil {
 			return o.stopped()
 		}
@@ -215,6 +222,7 @@ func (o *output) play(ctx context.Context, first bool) (cut, err error) {
 	for i, n := range o.lanes {
 		ids[i] = n.ID
 	}
+	o.boundPart()
 	o.gate.Attach(p, ids, !first)
 	o.enter(Streaming)
 	written := make(chan error, 1)
@@ -279,6 +287,7 @@ func (w *progressWatch) look() error {
 		return nil
 	}
 	w.next = now.Add(watchEvery)
+	w.o.cutBySize()
 	if g, ok := w.o.stage.Element.(pipeline.Guard); ok && w.cut == nil {
 		if w.cut = g.Watch(); w.cut != nil {
 			w.o.run.log.Error("the output is finished early", "stage", w.o.Stage, "error", w.cut)
