@@ -18,7 +18,7 @@ import (
 	"github.com/mpipe/mpipe/test/servers"
 )
 
-const benchBytes = 128 << 20
+const benchBytes = 256 << 20
 
 // BenchmarkThroughput compares this package with the same client library sending
 // the parts of a ready file, as many at a time, in the same run: "stream" pushes

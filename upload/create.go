@@ -96,6 +96,7 @@ func (u *Upload) create(do func(func(context.Context, attempt) error) error) err
 		return err
 	}
 	u.setID(id, time.Time{})
+	u.sp.sync()
 	u.log.Debug("a multipart upload has begun", "upload", id)
 	return nil
 }

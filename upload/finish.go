@@ -83,7 +83,7 @@ func (u *Upload) close(ctx context.Context) (*Result, error) {
 		if err == nil {
 			return u.verify(out)
 		}
-		if !u.again(err, id) {
+		if !u.sendAgain(err, id) {
 			return nil, err
 		}
 	}
@@ -95,8 +95,8 @@ func (u *Upload) nothing() bool {
 	return u.resumed.end == nil && u.file == nil && u.Stats().Written == 0
 }
 
-// again answers the loss of the multipart upload when all was sent.
-func (u *Upload) again(err error, id string) bool {
+// sendAgain answers the loss of the multipart upload when all was sent.
+func (u *Upload) sendAgain(err error, id string) bool {
 	u.workers.Wait() // all was sent: they have ended
 	u.mu.Lock()
 	again := u.beginAgain(err, id)
@@ -107,36 +107,31 @@ func (u *Upload) again(err error, id string) bool {
 	return again
 }
 
-// markEnd journals that what is there is all.
+// markEnd journals that what is there is all. An object without bytes has one part
+// without bytes.
 func (u *Upload) markEnd() error {
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	u.mu.Lock()
 	none := len(u.parts) == 0
 	u.mu.Unlock()
 	if none {
-		if err := u.addEmpty(); err != nil {
+		err := u.newPart(1)
+		if err == nil {
+			err = u.cut()
+		}
+		if err != nil {
 			return err
 		}
 	}
 	u.mu.Lock()
-	end := &endEntry{Size: u.n.written, Parts: len(u.parts)}
-	u.mu.Unlock()
-	return u.sp.append(entry{End: end})
-}
-
-// addEmpty makes the one part of an object without bytes.
-func (u *Upload) addEmpty() error {
-	u.writing.Lock()
-	defer u.writing.Unlock()
-	u.mu.Lock()
-	ended := u.ended
-	u.ended = nil
-	u.mu.Unlock()
-	err := u.openPart()
-	u.endWith(ended)
-	if err != nil {
+	defer u.mu.Unlock()
+	if err := u.sp.append(entry{End: &endEntry{Size: u.n.written, Parts: len(u.parts)}}); err != nil {
 		return err
 	}
-	return u.cut()
+	u.whole = true
+	u.change.Broadcast()
+	return nil
 }
 
 func stoppedBy(ctx context.Context) error {

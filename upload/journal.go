@@ -10,9 +10,9 @@ import (
 )
 
 // journalName is the file in a spool's folder that says what it is for. It is
-// JSON, one entry a line, only ever appended to. Lines are not forced to disk one
-// by one: they have to outlive the process, and what the machine's end takes with
-// it can be asked of the store, except for the first line, which is forced.
+// JSON, one entry a line, only ever appended to. Lines have to outlive the
+// process, not the machine; what that takes with it can be asked of the store, so
+// the journal is forced to disk once, when the store has given an upload's id.
 const journalName = "journal.jsonl"
 
 const journalVersion = 1

@@ -31,7 +31,13 @@ func TestSIGKILL(t *testing.T) {
 	whole := k.lasts()
 	counts := map[string]int{}
 	for i := range moments {
-		counts[k.once(i, time.Duration(r.Int64N(int64(whole))))]++
+		// Half of them by the clock, from start to end; half when a number of bytes
+		// has been written, since the machine is not always as fast.
+		when := moment{after: time.Duration(r.Int64N(int64(whole)))}
+		if i%2 == 1 {
+			when = moment{written: 1 + r.Int64N(killBytes), after: time.Duration(r.Int64N(int64(20 * time.Millisecond)))}
+		}
+		counts[k.once(i, when)]++
 		if t.Failed() {
 			break
 		}
@@ -40,6 +46,12 @@ func TestSIGKILL(t *testing.T) {
 	if counts["cut"] < moments/4 {
 		t.Errorf("too few kills struck: %v", counts)
 	}
+}
+
+// moment is when a process is killed: a while after it has written so much.
+type moment struct {
+	written int64
+	after   time.Duration
 }
 
 const killBytes = 3*MinPart + MinPart/2
@@ -81,10 +93,10 @@ func (k *killer) lasts() time.Duration {
 }
 
 // once kills one upload after a while and finishes it; it says what was found.
-func (k *killer) once(i int, after time.Duration) string {
+func (k *killer) once(i int, when moment) string {
 	k.t.Helper()
 	w := k.task(i)
-	k.kill(w, after)
+	k.kill(w, when)
 	left, err := List(k.spool)
 	if err != nil {
 		k.t.Fatal(err)
@@ -100,7 +112,7 @@ func (k *killer) once(i int, after time.Duration) string {
 	for k.r.IntN(3) == 0 { // whoever resumes may die as well
 		again := w
 		again.Resume = left[0].Spool
-		k.kill(again, time.Duration(k.r.Int64N(int64(150*time.Millisecond))))
+		k.kill(again, moment{after: time.Duration(k.r.Int64N(int64(150 * time.Millisecond)))})
 	}
 	if now, _ := List(k.spool); len(now) == 0 { // it was finished before it could die
 		k.judge(i, w, k.found(w))
@@ -108,16 +120,17 @@ func (k *killer) once(i int, after time.Duration) string {
 	}
 	res, err := Resume(context.Background(), left[0].Spool, k.through(k.proxy.URL, ""))
 	if err != nil {
-		k.t.Errorf("%d, killed after %v: %v", i, after, err)
+		k.t.Errorf("%d, killed at %+v: %v", i, when, err)
 		return "wrong"
 	}
 	k.judge(i, w, res)
 	return state
 }
 
-func (k *killer) kill(w task, after time.Duration) {
+func (k *killer) kill(w task, when moment) {
 	c := k.start(w)
-	time.Sleep(after)
+	waitFor(k.t, func() bool { return noted(w.Progress) >= when.written })
+	time.Sleep(when.after)
 	c.Process.Kill()
 	c.Wait()
 	waitFor(k.t, k.proxy.Idle) // what was under way has arrived or not

@@ -47,7 +47,7 @@ func (u *Upload) next() *part {
 			u.queue = u.queue[1:]
 			u.n.under++
 			return p
-		case u.ended != nil && u.allDone():
+		case u.whole && u.allDone():
 			return nil
 		}
 		u.change.Wait()
@@ -61,7 +61,7 @@ func (u *Upload) allDone() bool { return u.n.done == len(u.parts) }
 // bucket that aborts old ones, by a new one, if all bytes are still here. u.mu is
 // held.
 func (u *Upload) beginAgain(err error, id string) bool {
-	if KindOf(err) != Gone {
+	if KindOf(err) != Gone || u.again == maxAgain {
 		return false
 	}
 	for _, p := range u.parts {
@@ -74,6 +74,7 @@ func (u *Upload) beginAgain(err error, id string) bool {
 	}
 	u.log.Warn("the store no longer knows the multipart upload: beginning again", "upload", u.id)
 	u.id = ""
+	u.again++
 	for _, p := range u.parts {
 		if p.done {
 			p.done, p.etag = false, ""
@@ -85,6 +86,10 @@ func (u *Upload) beginAgain(err error, id string) bool {
 	}
 	return true
 }
+
+// maxAgain bounds beginAgain: a store that loses one upload after the other has
+// something wrong that sending everything anew does not mend.
+const maxAgain = 5
 
 // spoolSize is what a part takes up in the spool.
 func (u *Upload) spoolSize(p *part) int64 {
@@ -163,7 +168,7 @@ func (u *Upload) unchanged(f *os.File) error {
 func (u *Upload) single() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.ended != nil && len(u.parts) == 1 && u.id == ""
+	return u.whole && len(u.parts) == 1 && u.id == ""
 }
 
 func (u *Upload) sendPart(f *os.File, p *part, id string) (etag string, err error) {

@@ -26,6 +26,7 @@ type spool struct {
 
 	mu      sync.Mutex
 	journal journal
+	syncing sync.WaitGroup
 }
 
 // DefaultSpool is the folder that spools are made in when nobody says another: in
@@ -84,13 +85,7 @@ func makeSpool(half, dir string, b *begin) (*spool, error) {
 		err = s.append(entry{Begin: b})
 	}
 	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
 		err = os.Rename(half, dir)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(dir))
 	}
 	if err != nil {
 		f.Close()
@@ -207,13 +202,22 @@ func lock(f *os.File) error {
 	return err
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+// sync has what the journal says so far outlive the machine, in its own time: a
+// disk that is busy may take long. Whoever finds the journal after that can at
+// least complete or abort what the store has.
+func (s *spool) sync() {
+	f := s.journal.f
+	s.syncing.Add(1)
+	go func() {
+		defer s.syncing.Done()
+		f.Sync()
+		for _, dir := range []string{s.dir, filepath.Dir(s.dir)} {
+			if d, err := os.Open(dir); err == nil {
+				d.Sync()
+				d.Close()
+			}
+		}
+	}()
 }
 
 func (s *spool) append(e entry) error {
@@ -267,11 +271,16 @@ func (s *spool) remove() error {
 	if err := os.Remove(s.dir); err != nil {
 		return localError(s.dir, "the spool cannot be removed", err)
 	}
-	return s.close()
+	return s.release()
 }
 
-// close gives up the lock.
+// close gives up the lock, at once when it returns.
 func (s *spool) close() error {
+	s.syncing.Wait()
+	return s.release()
+}
+
+func (s *spool) release() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.journal.f == nil {

@@ -38,6 +38,8 @@ type Upload struct {
 	parts  []*part    // all that were begun; part n is at n-1
 	queue  []*part    // to be sent, in order
 	ended  error      // why nothing more can be written
+	whole  bool       // parts are all that there will be
+	again  int        // how often a new multipart upload replaced a lost one
 	failed error      // why nothing more will be sent
 	n      numbers
 }
@@ -182,7 +184,7 @@ func (u *Upload) stop(why error) {
 func (u *Upload) cutFile() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.ended = errClosed
+	u.ended, u.whole = errClosed, true
 	u.n.written = u.file.Size
 	for n := 1; u.schedule.Offset(n) < u.file.Size || n == 1; n++ {
 		from := u.schedule.Offset(n)

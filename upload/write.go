@@ -100,6 +100,10 @@ func (u *Upload) openPart() error {
 			Msg:    fmt.Sprintf("it is longer than %s, what %d parts hold that begin with %s", size(u.schedule.Capacity()), MaxParts, size(u.schedule.First)),
 			Remedy: "use larger parts"})
 	}
+	return u.newPart(n)
+}
+
+func (u *Upload) newPart(n int) error {
 	f, err := os.OpenFile(u.sp.partPath(n), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return u.endWith(localError(u.sp.dir, "the spool cannot be written", errors.Unwrap(err)))
