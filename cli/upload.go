@@ -252,7 +252,7 @@ func (w *uploading) copy(u *upload.Upload) error {
 }
 
 // end waits for one upload and says what became of it.
-func (w *uploading) end(u upload.Job, err error) int {
+func (w *uploading) end(u *upload.Upload, err error) int {
 	var r *upload.Result
 	if err == nil {
 		done := w.progress(u)
@@ -281,7 +281,7 @@ func compared(by string) string {
 }
 
 // close is Close; the second signal does not wait for it.
-func (w *uploading) close(u upload.Job) (r *upload.Result, err error) {
+func (w *uploading) close(u *upload.Upload) (r *upload.Result, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -308,7 +308,7 @@ func (w *uploading) failed(err error) int {
 }
 
 // progress shows how an upload goes until done is called.
-func (w *uploading) progress(u upload.Job) (done func()) {
+func (w *uploading) progress(u *upload.Upload) (done func()) {
 	if w.every == 0 {
 		return func() {}
 	}

@@ -43,7 +43,7 @@ func (u *Upload) isFree(ctx context.Context, a attempt) error {
 	}
 	_, err := a.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.o.Bucket, Key: &u.o.Key})
 	if err == nil {
-		return inUse(u.o.Place)
+		return u.inUse()
 	}
 	if u.st.kindOf(err) == Away {
 		return err
@@ -51,8 +51,8 @@ func (u *Upload) isFree(ctx context.Context, a attempt) error {
 	return nil // answers to HEAD give no reason: what is wrong shows when the upload begins
 }
 
-func inUse(p Place) *Error {
-	return &Error{Kind: Exists, Where: p.String(), Msg: "there is an object already", Remedy: remedies["PreconditionFailed"]}
+func (u *Upload) inUse() *Error {
+	return &Error{Kind: Exists, Where: u.o.Place.String(), Msg: "there is an object already", Remedy: remedies["PreconditionFailed"]}
 }
 
 // create asks for a multipart upload by way of do, and journals before and after:

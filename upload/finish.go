@@ -183,15 +183,13 @@ func (u *Upload) completeUpload() (out *s3.CompleteMultipartUploadOutput, err er
 			out, err = a.client.CompleteMultipartUpload(ctx, in)
 		}
 		// A try that was carried out unheard leaves exactly this.
-		if e.Kind == Gone || e.Kind == Exists {
-			if ours, unknown := u.st.holds(ctx, a.client, u.o.Place, u.expected(), u.born); ours || unknown != nil {
-				return unknown
-			}
+		if (e.Kind == Gone || e.Kind == Exists) && u.isOurs(ctx, a.client) {
+			out, err = nil, nil
 		}
 		return err
 	})
 	if KindOf(err) == Exists {
-		return nil, inUse(u.o.Place)
+		return nil, u.inUse()
 	}
 	return out, err
 }
@@ -217,8 +215,43 @@ func (u *Upload) completeInput() *s3.CompleteMultipartUploadInput {
 
 // putWhole sends an object of one part.
 func (u *Upload) putWhole(f *os.File, p *part) error {
-	err := put{u.o, u.st, u.born}.send(u.ctx, f, p, u.o.Overwrite)
-	if err != nil {
+	o := u.o.Object
+	in := &s3.PutObjectInput{
+		Bucket: &u.o.Bucket, Key: &u.o.Key, ContentLength: &p.size,
+		ContentType: text(o.ContentType), CacheControl: text(o.CacheControl), Metadata: o.Metadata,
+		StorageClass: types.StorageClass(o.StorageClass), ACL: types.ObjectCannedACL(o.ACL),
+		ServerSideEncryption: types.ServerSideEncryption(o.SSE), SSEKMSKeyId: text(o.KMSKey), Tagging: text(o.tagging()),
+	}
+	if !o.NoChecksum {
+		in.ChecksumCRC32, in.ChecksumAlgorithm = aws.String(checksum(p.crc)), types.ChecksumAlgorithmCrc32
+	}
+	if !o.Overwrite {
+		in.IfNoneMatch = aws.String("*")
+	}
+	err := u.st.do(u.ctx, "sending the object", 0, func(ctx context.Context, a attempt) error {
+		in.Body = newBody(f, p, a.beat)
+		_, err := a.client.PutObject(ctx, in)
+		if err == nil {
+			return nil
+		}
+		err = u.st.verdict(ctx, err, func() error {
+			_, err := a.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &u.o.Bucket, Prefix: &u.o.Key, MaxKeys: aws.Int32(1)})
+			return err
+		})
+		switch e := u.st.classify("", err); {
+		case (e.unsure || e.Kind == Exists) && u.isOurs(ctx, a.client):
+			return nil
+		case in.IfNoneMatch != nil && codeOf(e) == "NotImplemented":
+			in.IfNoneMatch, in.Body = nil, newBody(f, p, a.beat)
+			_, err = a.client.PutObject(ctx, in)
+			return err
+		}
+		return u.notDamaged(f, p, err)
+	})
+	switch {
+	case KindOf(err) == Exists:
+		return u.inUse()
+	case err != nil:
 		return err
 	}
 	return u.confirmed(p, "", "")

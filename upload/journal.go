@@ -25,8 +25,6 @@ type entry struct {
 	Part     *partEntry `json:"part,omitempty"`     // the store has confirmed it
 	End      *endEntry  `json:"end,omitempty"`      // nothing more will be written
 	Abort    *time.Time `json:"abort,omitempty"`    // it is being given up
-	Item     *itemEntry `json:"item,omitempty"`     // a file that is to become an object of its own
-	Sent     int        `json:"sent,omitempty"`     // the number of an item that needs no more sending
 }
 
 // begin is what was asked for. It holds no secret.
@@ -38,9 +36,6 @@ type begin struct {
 	Object   Object    `json:"object"`
 	Schedule Schedule  `json:"schedule"`
 	Keep     bool      `json:"keep,omitempty"`
-	// Folder is set when the spool holds files that become objects of their own,
-	// below the place's key.
-	Folder bool `json:"folder,omitempty"`
 	// File is set when the bytes are in a file that is not the spool's.
 	File *fileEntry `json:"file,omitempty"`
 }
@@ -58,14 +53,6 @@ type partEntry struct {
 	ETag string `json:"etag"`
 }
 
-type itemEntry struct {
-	N           int    `json:"n"`
-	Name        string `json:"name"`
-	Size        int64  `json:"size"`
-	ContentType string `json:"content_type,omitempty"`
-	Index       bool   `json:"index,omitempty"` // it names items before it, and is replaced by later ones of its name
-}
-
 type endEntry struct {
 	Size  int64 `json:"size"`
 	Parts int   `json:"parts"`
@@ -79,14 +66,12 @@ type history struct {
 	parts    map[int]partEntry
 	end      *endEntry
 	aborting bool
-	items    []itemEntry
-	sent     map[int]bool
 }
 
 // readHistory replays a journal. A last line that was cut by the death of its
 // writer counts as unwritten.
 func readHistory(path string, text []byte) (*history, error) {
-	h := &history{parts: map[int]partEntry{}, sent: map[int]bool{}}
+	h := &history{parts: map[int]partEntry{}}
 	for i, line := range bytes.SplitAfter(text, []byte("\n")) {
 		var e entry
 		if !bytes.HasSuffix(line, []byte("\n")) {
@@ -132,10 +117,6 @@ func (h *history) apply(e entry) {
 		h.end = e.End
 	case e.Abort != nil:
 		h.aborting = true
-	case e.Item != nil && e.Item.N == len(h.items)+1:
-		h.items = append(h.items, *e.Item)
-	case e.Sent != 0:
-		h.sent[e.Sent] = true
 	}
 }
 

@@ -73,7 +73,7 @@ func look(dir string) Entry {
 		e.Error = err.Error()
 	}
 	for n, size := range sizes {
-		if _, sent := h.parts[n]; !sent && !h.sent[n] {
+		if _, sent := h.parts[n]; !sent {
 			e.Waiting += size
 		}
 	}

@@ -17,16 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// Job is an upload that can be ended: an Upload or a Publisher.
-type Job interface {
-	// Close finishes it; see Upload.Close.
-	Close(context.Context) (*Result, error)
-	Suspend() error
-	Abort(context.Context) error
-	Stats() Stats
-	Spool() string
-}
-
 // Open takes up an upload that its process left: dead, or suspended. Path is the
 // upload's folder below the spool, or the journal in it. Nothing more can be
 // written: Close finishes the object with what there is, Abort gives it up,
@@ -35,32 +25,38 @@ type Job interface {
 // Where the object goes and how it is kept is in the journal. Of o, what says how
 // to reach the store overrides the journal when set (Endpoint, Region, CAFile,
 // Profile; Overwrite when true), and Keys, Parallel, Stall, GiveUp and Log count.
-func Open(path string, o Options) (Job, error) {
+func Open(path string, o Options) (*Upload, error) {
 	sp, h, err := openSpool(path)
 	if err != nil {
 		return nil, err
 	}
-	j, err := opened(sp, h, o)
+	u, err := opened(sp, h, o)
 	if err != nil {
 		sp.close()
 		return nil, err
 	}
-	return j, nil
+	return u, nil
 }
 
-func opened(sp *spool, h *history, o Options) (Job, error) {
-	o, err := h.options(o)
+func opened(sp *spool, h *history, o Options) (*Upload, error) {
+	merged := o
+	merged.Place, merged.Object = h.Place, h.Object
+	override(&merged.Endpoint, o.Endpoint)
+	override(&merged.Region, o.Region)
+	override(&merged.CAFile, o.CAFile)
+	override(&merged.Profile, o.Profile)
+	merged.Overwrite = h.Object.Overwrite || o.Overwrite
+	merged.PartSize, merged.Keep, merged.ExpectedSize = h.Schedule.First, h.Keep, 0
+	merged.SpoolMax = spoolParts * max(h.Schedule.Most, h.Schedule.First)
+	merged, _, err := merged.complete()
 	if err != nil {
 		return nil, err
 	}
-	st, err := newStore(o)
+	st, err := newStore(merged)
 	if err != nil {
 		return nil, err
 	}
-	if h.Folder {
-		return openedFolder(o, st, sp, h), nil
-	}
-	u := newUpload(o, h.Schedule, st, sp, h.File, h.Created)
+	u := newUpload(merged, h.Schedule, st, sp, h.File, h.Created)
 	u.id, u.asked, u.resumed, u.ended = h.id, h.creating, h, errClosed
 	if u.file != nil {
 		u.cutFile()
@@ -68,21 +64,6 @@ func opened(sp *spool, h *history, o Options) (Job, error) {
 		return nil, err
 	}
 	return u, nil
-}
-
-// options are those of the journal, with what o overrides.
-func (h *history) options(o Options) (Options, error) {
-	from := o
-	o.Place, o.Object = h.Place, h.Object
-	override(&o.Endpoint, from.Endpoint)
-	override(&o.Region, from.Region)
-	override(&o.CAFile, from.CAFile)
-	override(&o.Profile, from.Profile)
-	o.Overwrite = h.Object.Overwrite || from.Overwrite
-	o.PartSize, o.Keep, o.ExpectedSize = h.Schedule.First, h.Keep, 0
-	o.SpoolMax = spoolParts * max(h.Schedule.Most, h.Schedule.First)
-	o, _, err := o.complete()
-	return o, err
 }
 
 func override(s *string, with string) {
@@ -93,11 +74,11 @@ func override(s *string, with string) {
 
 // Resume is Open and Close.
 func Resume(ctx context.Context, path string, o Options) (*Result, error) {
-	j, err := Open(path, o)
+	u, err := Open(path, o)
 	if err != nil {
 		return nil, err
 	}
-	return j.Close(ctx)
+	return u.Close(ctx)
 }
 
 // findParts lists the parts that are on disk or in the journal. Those that only
@@ -109,7 +90,7 @@ func (u *Upload) findParts() error {
 	}
 	last := 0
 	for n, size := range sizes {
-		if n <= MaxParts && (size > 0 || n == 1) { // a part that was opened and got no byte is none
+		if size > 0 || n == 1 { // a part that was opened and got no byte is none
 			last = max(last, n)
 		}
 	}
@@ -306,8 +287,13 @@ func (u *Upload) isThere() (there bool, err error) {
 		}
 		p.known = true
 	}
-	err = u.st.do(u.ctx, "looking for the object", 0, func(ctx context.Context, a attempt) (err error) {
-		there, err = u.st.holds(ctx, a.client, u.o.Place, u.expected(), u.born)
+	err = u.st.do(u.ctx, "looking for the object", 0, func(ctx context.Context, a attempt) error {
+		h, err := u.head(ctx, a.client)
+		if err == nil {
+			there = u.made(h)
+		} else if k := u.st.kindOf(err); k == Missing || k == Denied {
+			err = nil
+		}
 		return err
 	})
 	return there, err

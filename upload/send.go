@@ -189,15 +189,15 @@ func (u *Upload) sendPart(f *os.File, p *part, id string) (etag string, err erro
 			_, err := a.client.ListParts(ctx, &s3.ListPartsInput{Bucket: &u.o.Bucket, Key: &u.o.Key, UploadId: &id, MaxParts: aws.Int32(1)})
 			return err
 		})
-		return u.st.notDamaged(f, p, err)
+		return u.notDamaged(f, p, err)
 	})
 	return etag, err
 }
 
 // notDamaged tells bytes that changed on the way, which are sent again, from
 // bytes that changed on disk.
-func (s *store) notDamaged(f *os.File, p *part, err error) error {
-	if codeOf(s.classify("", err)) != "BadDigest" {
+func (u *Upload) notDamaged(f *os.File, p *part, err error) error {
+	if codeOf(u.st.classify("", err)) != "BadDigest" {
 		return err
 	}
 	sum := crc32.NewIEEE()

@@ -232,8 +232,7 @@ func (s *spool) partPath(n int) string {
 	return filepath.Join(s.dir, fmt.Sprintf("%s%05d", partPrefix, n))
 }
 
-// partSizes are the part files that are there, by number; a Publisher's files
-// are called so too.
+// partSizes are the part files that are there, by number.
 func (s *spool) partSizes() (map[int]int64, error) {
 	list, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -243,7 +242,7 @@ func (s *spool) partSizes() (map[int]int64, error) {
 	for _, e := range list {
 		digits, ok := strings.CutPrefix(e.Name(), partPrefix)
 		n, err := strconv.Atoi(digits)
-		if !ok || err != nil || n < 1 {
+		if !ok || err != nil || n < 1 || n > MaxParts {
 			continue
 		}
 		st, err := e.Info()

@@ -24,28 +24,22 @@ type Stats struct {
 // Stats may be asked at any time.
 func (u *Upload) Stats() Stats {
 	u.mu.Lock()
-	s := u.n.stats()
-	s.Parts, s.Failed = len(u.parts), u.failed
+	s := Stats{
+		Written: u.n.written, Confirmed: u.n.confirmed, Spooled: u.n.spooled, SpooledMost: u.n.spooledMost,
+		Parts: len(u.parts), PartsConfirmed: u.n.done, PartsUnderWay: u.n.under, Failed: u.failed,
+	}
+	blocked := u.n.blocked
+	if !u.n.blockedSince.IsZero() {
+		blocked += time.Since(u.n.blockedSince)
+	}
+	s.Blocked = blocked.Seconds()
 	u.mu.Unlock()
-	s.add(u.st.state())
-	return s
-}
-
-func (n numbers) stats() Stats {
-	if !n.blockedSince.IsZero() {
-		n.blocked += time.Since(n.blockedSince)
-	}
-	return Stats{
-		Written: n.written, Confirmed: n.confirmed, Spooled: n.spooled, SpooledMost: n.spooledMost,
-		PartsConfirmed: n.done, PartsUnderWay: n.under, Blocked: n.blocked.Seconds(),
-	}
-}
-
-func (s *Stats) add(h health) {
+	h := u.st.state()
 	s.Retries, s.AwaySince = h.retries, h.awaySince
 	if h.lastError != nil {
 		s.LastError = h.lastError.Error()
 	}
+	return s
 }
 
 // String is a line for people.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -74,28 +73,22 @@ func (e expected) match(h *s3.HeadObjectOutput) (by, wrong string) {
 	return "size", "" // an ETag need not be an MD5, so another one says nothing
 }
 
-func head(ctx context.Context, c *s3.Client, p Place) (*s3.HeadObjectOutput, error) {
-	return c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &p.Bucket, Key: &p.Key, ChecksumMode: types.ChecksumModeEnabled})
+func (u *Upload) head(ctx context.Context, c *s3.Client) (*s3.HeadObjectOutput, error) {
+	return c.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &u.o.Bucket, Key: &u.o.Key, ChecksumMode: types.ChecksumModeEnabled})
 }
 
-// made is whether an object is the one that is expected, of an upload begun at
-// born; one without anything to compare but its size has to be younger.
-func (e expected) made(h *s3.HeadObjectOutput, born time.Time) bool {
-	by, wrong := e.match(h)
-	return wrong == "" && (by != "size" || h.LastModified != nil && !h.LastModified.Before(born.Add(-clockSkew)))
+// isOurs is whether the key holds what this upload makes, as after a request that
+// was carried out while its answer was lost.
+func (u *Upload) isOurs(ctx context.Context, c *s3.Client) bool {
+	h, err := u.head(ctx, c)
+	return err == nil && u.made(h)
 }
 
-// holds is whether the store has what is expected, as after a request that was
-// carried out while its answer was lost. An error says that it did not tell.
-func (s *store) holds(ctx context.Context, c *s3.Client, at Place, e expected, born time.Time) (bool, error) {
-	h, err := head(ctx, c, at)
-	switch s.kindOf(err) {
-	case 0:
-		return e.made(h, born), nil
-	case Missing, Denied:
-		return false, nil
-	}
-	return false, err
+// made is whether an object is this upload's; one without anything to compare
+// but its size has to be younger.
+func (u *Upload) made(h *s3.HeadObjectOutput) bool {
+	by, wrong := u.expected().match(h)
+	return wrong == "" && (by != "size" || h.LastModified != nil && !h.LastModified.Before(u.born.Add(-clockSkew)))
 }
 
 // verify asks for the finished object. out is what completing it gave, nil for an
@@ -111,7 +104,7 @@ func (u *Upload) verify(out *s3.CompleteMultipartUploadOutput) (*Result, error) 
 	}
 	var h *s3.HeadObjectOutput
 	err := u.st.do(u.ctx, "looking at the finished object", 0, func(ctx context.Context, a attempt) (err error) {
-		h, err = head(ctx, a.client, u.o.Place)
+		h, err = u.head(ctx, a.client)
 		return err
 	})
 	if KindOf(err) == Denied {

@@ -65,7 +65,7 @@ func (u *Upload) room(want int64) (int64, error) {
 		case free > 0:
 			return min(want, free, u.schedule.Size(u.w.part.n)-u.w.part.size), nil
 		case u.failed != nil || u.o.WhenFull == Fail:
-			u.ended = spoolFull(u.o, u.sp, u.failed, u.st)
+			u.ended = u.full()
 			return 0, u.ended
 		}
 		u.wait()
@@ -80,12 +80,13 @@ func (u *Upload) wait() {
 	u.n.blockedSince = time.Time{}
 }
 
-// spoolFull says that a spool is so and why.
-func spoolFull(o Options, sp *spool, why error, st *store) error {
-	if why == nil {
-		why = st.state().lastError
+// full says that the spool is so and why.
+func (u *Upload) full() error {
+	err := u.failed
+	if err == nil {
+		err = u.st.state().lastError
 	}
-	return &Error{Kind: Full, Where: o.Place.String(), Msg: fmt.Sprintf("the spool has reached its limit of %s", size(o.SpoolMax)), Err: why, Spool: sp.dir}
+	return &Error{Kind: Full, Where: u.o.Place.String(), Msg: fmt.Sprintf("the spool has reached its limit of %s", size(u.o.SpoolMax)), Err: err, Spool: u.sp.dir}
 }
 
 func (u *Upload) openPart() error {
