@@ -29,7 +29,7 @@ needed.`,
 		declare: func(f *flags) func(*call) int {
 			o := &buildFlags{}
 			f.texts(&o.with, "with", "DIR|MODULE[@VERSION]", "a package with elements, in a folder with a go.mod or to be fetched; may be given more than once")
-			f.text(&o.out, "out", "PATH", "mpipe", "where the binary goes")
+			f.text(&o.out, "out", "PATH", "mpipe", "where the binary goes").letter = "o"
 			f.text(&o.mpipe, "mpipe", "DIR", "", "a checkout of mpipe to build against; empty takes the one around this folder, or the release of this binary")
 			return func(c *call) int {
 				if len(o.with) == 0 {

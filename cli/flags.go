@@ -133,6 +133,17 @@ func (f *flags) whole(dst *int, name, arg, doc string) *option {
 	return o
 }
 
+func (f *flags) decimal(dst *float64, name, arg, doc string) *option {
+	return f.add(&option{name: name, arg: arg, doc: doc, set: func(s string) error {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(v >= 0 && v < 1e12) {
+			return errors.New("want a number such as 0.04")
+		}
+		*dst = v
+		return nil
+	}})
+}
+
 // texts collects a flag that may be given several times.
 func (f *flags) texts(dst *[]string, name, arg, doc string) *option {
 	return f.add(&option{name: name, arg: arg, doc: doc, many: true, set: func(s string) error {

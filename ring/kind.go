@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Kind is the class of a stream. An attachment has one ring per class in use,
@@ -112,12 +110,3 @@ var Drop = Policy{}
 
 // Block waits for room, at most for d, or for ever when d is 0.
 func Block(d time.Duration) Policy { return Policy{block: true, limit: max(d, 0)} }
-
-// Now is CLOCK_MONOTONIC in ns: the clock of all stamps in a ring.
-func Now() int64 {
-	var ts unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
-		return 0
-	}
-	return ts.Nano()
-}

@@ -14,7 +14,7 @@ import (
 )
 
 func init() {
-	pipeline.RegisterSink[file]("file", "A media file on disk: MP4, MKV, WebM, Ogg or TS, readable after a kill at any moment.")
+	pipeline.RegisterSink[file]("file", "A media file on disk: MP4, MKV, WebM, Ogg or TS, or MP3, FLAC or WAV for sound alone, readable after a kill at any moment.")
 }
 
 type file struct {
@@ -46,18 +46,18 @@ func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		}
 	}
 	c := containers[name]
+	if c.muxer == "" && len(f.raw) > 0 {
+		return pipeline.Fragment{}, pipeline.At("gst", "%s has no muxer whose properties could be set; take gst away", name)
+	}
 	return pipeline.Fragment{
-		Nodes: []pipeline.Node{
-			{Factory: c.muxer, Package: c.pkg, Set: append(c.settings(f.recovery), pipeline.Settings(f.raw)...)},
-			// Unbuffered: what the muxer gave out is the kernel's, whatever
-			// becomes of this process. async=false: no sink waits for another.
-			{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
-				{Name: "location", Value: f.path},
-				{Name: "buffer-mode", Value: "unbuffered"},
-				{Name: "async", Value: "false"},
-				{Name: "sync", Value: "false"},
-			}},
-		},
+		// Unbuffered: what the muxer gave out is the kernel's, whatever becomes
+		// of this process. async=false: no sink waits for another.
+		Nodes: append(c.mux(f.recovery, f.raw), pipeline.Node{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
+			{Name: "location", Value: f.path},
+			{Name: "buffer-mode", Value: "unbuffered"},
+			{Name: "async", Value: "false"},
+			{Name: "sync", Value: "false"},
+		}}),
 		Inputs:    c.inputs,
 		File:      f.path,
 		Container: name,
@@ -108,8 +108,11 @@ func (f *file) openSpecial(st os.FileInfo) error {
 	if st.IsDir() {
 		return pipeline.At("path", "%s is a folder; name a file in it", f.path)
 	}
-	if name == "mp4" {
+	switch name {
+	case "mp4":
 		return pipeline.At("path", `%s is not a regular file, and MP4 is finished by going back in it; use container = "mkv" or "ts"`, f.path)
+	case "wav":
+		return pipeline.At("path", `%s is not a regular file, and WAV is finished by going back in it; use container = "flac" or "ogg"`, f.path)
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ type StreamResult struct {
 	Dropped       int64   `json:"dropped,omitempty"`         // that the output did not take in time, or that came when there was none
 	Drops         int64   `json:"drops,omitempty"`           // how often dropping began
 	kind          pipeline.Kind
+	bytes         int64         // sent
 	capture       time.Duration // running time of the first captured frame
 	first         time.Duration
 }
@@ -114,7 +115,7 @@ func (r *runner) verdict(o *output) OutputResult {
 	for i, in := range o.ins {
 		t := o.traffic(in.node, in.pad)
 		lane := o.gate.Stats(in.lane)
-		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
+		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, bytes: t.Bytes, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
 			FirstPTS: max(0, t.FirstPTS).Seconds(), LastEnd: t.LastEnd.Seconds(), Dropped: lane.Dropped, Drops: lane.Drops}
 		if f := r.feeds[in.source]; f != nil {
 			ft := f.feed.Traffic()
@@ -265,6 +266,9 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 				continue
 			}
 			used[j], found = true, true
+			if s.kind.IsRaw() && f.Bytes == s.bytes { // no file keeps the buffers apart
+				f.Frames = s.Sent
+			}
 			s.Frames = f.Frames
 			if keepsTime(res.Container) && f.Frames > 0 {
 				s.FirstPTS, s.LastEnd, s.first = f.FirstPTS.Seconds(), f.LastEnd.Seconds(), f.FirstPTS

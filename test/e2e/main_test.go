@@ -197,7 +197,8 @@ func (r *recording) account() (m run.Manifest) {
 // report is what `mpipe measure` reads from a recording of the test pattern.
 type report struct {
 	Frames, Unreadable, First, Last, Missing, Repeated, Pairs int
-	OutOfOrder                                                int     `json:"out_of_order"`
+	OutOfOrder                                                int `json:"out_of_order"`
+	Samples                                                   int
 	VideoEnd                                                  float64 `json:"video_end_s"`
 	AudioEnd                                                  float64 `json:"audio_end_s"`
 	SkewMost                                                  float64 `json:"av_skew_most_ms"`
