@@ -252,7 +252,7 @@ func (w *uploading) copy(u *upload.Upload) error {
 }
 
 // end waits for one upload and says what became of it.
-func (w *uploading) end(u *upload.Upload, err error) int {
+func (w *uploading) end(u upload.Unfinished, err error) int {
 	var r *upload.Result
 	if err == nil {
 		done := w.progress(u)
@@ -281,7 +281,7 @@ func compared(by string) string {
 }
 
 // close is Close; the second signal does not wait for it.
-func (w *uploading) close(u *upload.Upload) (r *upload.Result, err error) {
+func (w *uploading) close(u upload.Unfinished) (r *upload.Result, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -308,7 +308,7 @@ func (w *uploading) failed(err error) int {
 }
 
 // progress shows how an upload goes until done is called.
-func (w *uploading) progress(u *upload.Upload) (done func()) {
+func (w *uploading) progress(u upload.Unfinished) (done func()) {
 	if w.every == 0 {
 		return func() {}
 	}
@@ -365,14 +365,14 @@ func (w *uploading) resumeAll() int {
 		fmt.Fprintf(w.c.stdout, "nothing to finish in %s\n", w.o.Spool)
 	}
 	return w.each(dirs, func(dir string) int {
-		u, err := upload.Open(dir, w.o)
+		u, err := upload.TakeUp(dir, w.o)
 		return w.end(u, err)
 	})
 }
 
 func (w *uploading) abortAll() int {
 	return w.each(w.c.args, func(dir string) int {
-		u, err := upload.Open(dir, w.o)
+		u, err := upload.TakeUp(dir, w.o)
 		if err == nil {
 			err = u.Abort(w.stop.ctx)
 		}

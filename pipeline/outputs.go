@@ -35,6 +35,17 @@ type OutputEnv struct {
 	Stage string
 	Pos   Pos
 	Log   *slog.Logger
+	// Starts tells of each input, in order, when its first frame is to be shown.
+	// It may be called from Write: what a muxer gave out came in before.
+	Starts func() []StreamStart
+	// Zero is the time of day at running time 0; zero while that is not known.
+	Zero func() time.Time
+}
+
+// StreamStart is where a stream begins.
+type StreamStart struct {
+	Kind  Kind
+	First time.Duration // running time; negative while no frame came
 }
 
 // Prober is an element that can try, without leaving a trace, whether what it

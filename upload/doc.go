@@ -10,6 +10,6 @@
 //
 // Start begins a stream, StartFile sends a file that is ready, Open takes up what
 // a dead process left, Publish sends the small files of an HLS recording in
-// order. Nothing here knows of pipelines or containers, and nothing secret is
+// order, and TakeUp finishes either kind. Nothing here knows of pipelines or containers, and nothing secret is
 // logged, put into an error, or written to disk.
 package upload

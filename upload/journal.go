@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -25,6 +26,8 @@ type entry struct {
 	Part     *partEntry `json:"part,omitempty"`     // the store has confirmed it
 	End      *endEntry  `json:"end,omitempty"`      // nothing more will be written
 	Abort    *time.Time `json:"abort,omitempty"`    // it is being given up
+	Publish  *pubEntry  `json:"publish,omitempty"`  // a small file to be sent, or deleted
+	Sent     int        `json:"sent,omitempty"`     // the number of a small file that needs nothing more
 }
 
 // begin is what was asked for. It holds no secret.
@@ -38,6 +41,8 @@ type begin struct {
 	Keep     bool      `json:"keep,omitempty"`
 	// File is set when the bytes are in a file that is not the spool's.
 	File *fileEntry `json:"file,omitempty"`
+	// Publish is set when small files are sent, whose keys begin like Place's.
+	Publish bool `json:"publish,omitempty"`
 }
 
 type fileEntry struct {
@@ -66,6 +71,7 @@ type history struct {
 	parts    map[int]partEntry
 	end      *endEntry
 	aborting bool
+	waiting  []pubEntry // small files that were not sent
 }
 
 // readHistory replays a journal. A last line that was cut by the death of its
@@ -117,6 +123,10 @@ func (h *history) apply(e entry) {
 		h.end = e.End
 	case e.Abort != nil:
 		h.aborting = true
+	case e.Publish != nil:
+		h.waiting = append(h.waiting, *e.Publish)
+	case e.Sent > 0:
+		h.waiting = slices.DeleteFunc(h.waiting, func(p pubEntry) bool { return p.N == e.Sent })
 	}
 }
 

@@ -77,6 +77,9 @@ func look(dir string) Entry {
 			e.Waiting += size
 		}
 	}
+	for _, w := range h.waiting {
+		e.Waiting += w.Size
+	}
 	e.State = stateOf(dir, h)
 	return e
 }

@@ -30,6 +30,10 @@ func Open(path string, o Options) (*Upload, error) {
 	if err != nil {
 		return nil, err
 	}
+	if h.begin.Publish {
+		sp.close()
+		return nil, &Error{Kind: Local, Where: path, Msg: "these are small files, not one object", Remedy: "`mpipe upload --resume " + path + "` sends them"}
+	}
 	u, err := opened(sp, h, o)
 	if err != nil {
 		sp.close()
@@ -39,13 +43,7 @@ func Open(path string, o Options) (*Upload, error) {
 }
 
 func opened(sp *spool, h *history, o Options) (*Upload, error) {
-	merged := o
-	merged.Place, merged.Object = h.Place, h.Object
-	override(&merged.Endpoint, o.Endpoint)
-	override(&merged.Region, o.Region)
-	override(&merged.CAFile, o.CAFile)
-	override(&merged.Profile, o.Profile)
-	merged.Overwrite = h.Object.Overwrite || o.Overwrite
+	merged := h.merged(o)
 	merged.PartSize, merged.Keep, merged.ExpectedSize = h.Schedule.First, h.Keep, 0
 	merged.SpoolMax = spoolParts * max(h.Schedule.Most, h.Schedule.First)
 	merged, _, err := merged.complete()
@@ -66,15 +64,54 @@ func opened(sp *spool, h *history, o Options) (*Upload, error) {
 	return u, nil
 }
 
+// merged is what the journal says of an upload, overridden by how to reach the
+// store now.
+func (h *history) merged(o Options) Options {
+	m := o
+	m.Place, m.Object = h.Place, h.Object
+	override(&m.Endpoint, o.Endpoint)
+	override(&m.Region, o.Region)
+	override(&m.CAFile, o.CAFile)
+	override(&m.Profile, o.Profile)
+	m.Overwrite = h.Object.Overwrite || o.Overwrite
+	return m
+}
+
 func override(s *string, with string) {
 	if with != "" {
 		*s = with
 	}
 }
 
-// Resume is Open and Close.
+// Unfinished is what a dead process left: an Upload or a Publication.
+type Unfinished interface {
+	Close(ctx context.Context) (*Result, error)
+	Suspend() error
+	Abort(ctx context.Context) error
+	Stats() Stats
+	Spool() string
+}
+
+// TakeUp is Open for whatever path holds.
+func TakeUp(path string, o Options) (Unfinished, error) {
+	sp, h, err := openSpool(path)
+	if err != nil {
+		return nil, err
+	}
+	if h.begin.Publish {
+		return republish(sp, h, o)
+	}
+	u, err := opened(sp, h, o)
+	if err != nil {
+		sp.close()
+		return nil, err
+	}
+	return u, nil
+}
+
+// Resume is TakeUp and Close.
 func Resume(ctx context.Context, path string, o Options) (*Result, error) {
-	u, err := Open(path, o)
+	u, err := TakeUp(path, o)
 	if err != nil {
 		return nil, err
 	}

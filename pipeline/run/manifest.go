@@ -191,7 +191,10 @@ func (o *output) check(ctx context.Context, res *OutputResult) {
 // local gives the file to read back, "" when there is none.
 func (o *output) local(ctx context.Context) (path string, remove func(), err error) {
 	remove = func() {}
-	if f, ok := o.stage.Element.(pipeline.Fetcher); ok && o.err == nil {
+	if f, ok := o.stage.Element.(pipeline.Fetcher); ok {
+		if o.err != nil {
+			return "", remove, nil // what is there is no one file
+		}
 		return f.Fetch(ctx)
 	}
 	if o.File == "" {

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mpipe/mpipe/pipeline"
 )
 
@@ -184,7 +186,7 @@ func (o *output) attempt(ctx context.Context) (worked bool, err error) {
 	o.attempts++
 	o.mu.Unlock()
 	if o.writer != nil {
-		env := &pipeline.OutputEnv{Stage: o.Stage, Pos: o.stage.Pos, Log: o.run.log.With("stage", o.Stage)}
+		env := &pipeline.OutputEnv{Stage: o.Stage, Pos: o.stage.Pos, Log: o.run.log.With("stage", o.Stage), Starts: o.starts, Zero: o.run.zero}
 		if err := o.writer.Begin(ctx, env); err != nil {
 			return false, err
 		}
@@ -204,6 +206,24 @@ func (o *output) attempt(ctx context.Context) (worked bool, err error) {
 		return false, err
 	}
 	return false, cut
+}
+
+// starts tells where each stream begins.
+func (o *output) starts() []pipeline.StreamStart {
+	out := make([]pipeline.StreamStart, len(o.ins))
+	for i, in := range o.ins {
+		out[i] = pipeline.StreamStart{Kind: o.Streams[i].Kind, First: o.traffic(in.node, in.pad).FirstPTS}
+	}
+	return out
+}
+
+// zero is the time of day at running time 0.
+func (r *runner) zero() time.Time {
+	var now unix.Timespec
+	if !r.line.Started() || unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(r.line.Zero() - time.Duration(now.Nano()))
 }
 
 // play starts the pipeline and watches it to the end of its stream, which a
