@@ -22,6 +22,7 @@ var props = map[string]func(t *testing.T) map[string]any{
 	"file": func(t *testing.T) map[string]any {
 		return map[string]any{"path": filepath.Join(t.TempDir(), "a.mkv")}
 	},
+	"hls": func(t *testing.T) map[string]any { return map[string]any{"path": t.TempDir()} },
 	"writer": func(*testing.T) map[string]any {
 		sink.ToWriter("conform", func() (io.WriteCloser, error) { return discard{io.Discard}, nil })
 		return map[string]any{"name": "conform"}
@@ -30,7 +31,7 @@ var props = map[string]func(t *testing.T) map[string]any{
 }
 
 // elsewhere are tested where what they need is started: a server, a browser.
-var elsewhere = map[string]bool{"tcp": true, "srt": true, "stdout": true}
+var elsewhere = map[string]bool{"tcp": true, "srt": true, "stdout": true, "s3": true}
 
 // Every element that mpipe brings conforms.
 func TestEveryElementConforms(t *testing.T) {
