@@ -15,7 +15,8 @@ import (
 
 // Publication sends small files, one after the other in the order in which they
 // were committed, so that a playlist is never in the store before what it names.
-// Of a file that is committed again while it waits only the latest is sent.
+// Of a file that is committed again while it waits only the latest is sent, behind
+// all that was committed before; one that is removed meanwhile is not sent at all.
 //
 // Create, Remove and a file's Write and Commit belong to one goroutine; all else
 // may be called from any. It ends with exactly one of Close, Suspend and Abort.

@@ -22,6 +22,7 @@ var props = map[string]func(t *testing.T) map[string]any{
 	"file": func(t *testing.T) map[string]any {
 		return map[string]any{"path": filepath.Join(t.TempDir(), "a.mkv")}
 	},
+	"hls": func(t *testing.T) map[string]any { return map[string]any{"path": t.TempDir()} },
 	"writer": func(*testing.T) map[string]any {
 		sink.ToWriter("conform", func() (io.WriteCloser, error) { return discard{io.Discard}, nil })
 		return map[string]any{"name": "conform"}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -116,7 +117,7 @@ func (h *hlsSink) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 	set = append(append([]pipeline.Setting(nil), set...), pipeline.Settings(h.raw)...)
 	f := pipeline.Fragment{
 		Nodes:  []pipeline.Node{{Factory: c.muxer, Package: c.pkg, Set: set}},
-		Inputs: c.inputs, Container: h.container(),
+		Inputs: hlsInputs[h.container()], Container: h.container(),
 		Recovery: fmt.Sprintf("every segment that is whole, and a playlist of them: all but the last %v and a key-frame interval", h.segment),
 	}
 	if hls.Kind(h.kind) == hls.VOD {
@@ -131,9 +132,23 @@ func (h *hlsSink) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 	return f, nil
 }
 
+// CutsEvery is for the planner's note about key frames that come at other times.
+func (h *hlsSink) CutsEvery() time.Duration { return h.segment }
+
 // ContainersFor is for the error about a stream that the format cannot hold.
 func (h *hlsSink) ContainersFor(k pipeline.Kind) []string {
-	return containersFor([]string{"mp4", "ts"}, k)
+	return slices.DeleteFunc([]string{"mp4", "ts"}, func(name string) bool {
+		return !slices.ContainsFunc(hlsInputs[name], func(in pipeline.Input) bool { return slices.Contains(in.Accepts, k) })
+	})
+}
+
+// hlsInputs is what the muxers take and players know, by container.
+var hlsInputs = map[string][]pipeline.Input{
+	"mp4": {
+		{Pad: "video_%u", Accepts: videoKinds("h264", "h265", "av1", "vp9")},
+		{Pad: "audio_%u", Accepts: audioKinds("aac", "opus", "mp3", "ac3")},
+	},
+	"ts": {{Pad: "sink_%d", Accepts: append(videoKinds("h264", "h265"), audioKinds("aac", "opus", "mp3", "ac3")...)}},
 }
 
 // Probe finds out whether the playlist could be written, and makes nothing.

@@ -227,6 +227,7 @@ func (b *builder) native(s *Stage) {
 		b.handOver(s, f)
 		b.output(s, f)
 		b.shortQueue(s)
+		b.keyFrames(s)
 		return
 	}
 	out.node, out.caps = nodeName(s, f, len(f.Nodes)-1), caps

@@ -135,6 +135,28 @@ func (b *builder) shortQueue(s *Stage) {
 		s.Queue.Time, s.ID, shortest)})
 }
 
+// keyFrames warns when a sink that cuts at key frames has them come at other
+// times.
+func (b *builder) keyFrames(s *Stage) {
+	c, ok := s.Element.(interface{ CutsEvery() time.Duration })
+	if !ok {
+		return
+	}
+	for _, ref := range s.Inputs {
+		o := b.outs[ref.String()]
+		for _, n := range b.plan.Nodes {
+			every := n.KeyInterval
+			if n.ID != o.node || every <= 0 || c.CutsEvery()%every == 0 {
+				continue
+			}
+			next := (c.CutsEvery() + every - 1).Truncate(every)
+			b.plan.Notes = append(b.plan.Notes, Note{Pos: s.Pos.String(), Stage: s.ID, Text: fmt.Sprintf(
+				"%s makes a key frame every %v, so segments last %v and not %v; a keyframe_interval that divides that is better",
+				ref, every, next, c.CutsEvery())})
+		}
+	}
+}
+
 // bounds are a queue's limits; 0 is none.
 type bounds struct {
 	frames int

@@ -25,6 +25,7 @@ func TestGraphs(t *testing.T) {
 		"two-pictures.toml": {"a.mkv", []string{"--pattern", "640x360@30", "--pattern", "320x180@15"}, []string{""}, "h264 h264 opus"},
 		"sound.toml":        {"a.ogg", small, []string{""}, "opus"},
 		"any-encoder.toml":  {"a.mkv", small, []string{""}, "vp9 flac"},
+		"hls.toml":          {"a.m3u8", small, []string{""}, "h264 aac"},
 		"pictures.toml":     {"a.mp4", []string{"--pattern", "640x360@30", "--no-audio"}, []string{""}, "h264"},
 		"live.toml":         {"a.mp4", small, []string{""}, "h264 opus"},
 	}
@@ -51,7 +52,9 @@ func TestGraphs(t *testing.T) {
 				}
 			}
 			for _, ending := range k.files {
-				if strings.Contains(k.streams, " ") {
+				if filepath.Ext(k.out) == ".m3u8" {
+					whole(t, played(t, r.out, 0), 90)
+				} else if strings.Contains(k.streams, " ") {
 					whole(t, r.out+ending, 90)
 				}
 				out, err := exec.Command("ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "default=nw=1:nk=1", r.out+ending).Output()
