@@ -57,6 +57,9 @@ func (s *objectStore) check() error {
 func (s *objectStore) options(log *slog.Logger) upload.Options {
 	o := s.o
 	o.NoChecksum, o.Log = !s.checksums, log
+	if o.Spool == "" {
+		o.Spool = upload.DefaultSpool()
+	}
 	if s.whenFull == "fail" {
 		o.WhenFull = upload.Fail
 	}

@@ -348,7 +348,11 @@ func (w *watch) outputEnded(o *output) {
 	if o.err == nil {
 		return
 	}
-	var err error = stageError(o.stage, pipeline.Environment, o.err)
+	e := *stageError(o.stage, pipeline.Environment, o.err)
+	if e.Class == pipeline.Config { // the author may be to blame, but the run has begun
+		e.Class = pipeline.Environment
+	}
+	var err error = &e
 	if w.r.needed() {
 		level := w.r.log.Error
 		if o.Optional {

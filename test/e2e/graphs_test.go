@@ -28,7 +28,10 @@ func TestGraphs(t *testing.T) {
 		"hls.toml":          {"a.m3u8", small, []string{""}, "h264 aac"},
 		"pictures.toml":     {"a.mp4", []string{"--pattern", "640x360@30", "--no-audio"}, []string{""}, "h264"},
 		"live.toml":         {"a.mp4", small, []string{""}, "h264 opus"},
+		"everywhere.toml":   {"a.mp4", small, []string{""}, "h264 opus"},
 	}
+	store := startStore(t)
+	t.Setenv("MPIPE_SPOOL", t.TempDir())
 	server := servers.StartRTMP(t, servers.RTMPOptions{})
 	t.Setenv("RTMP_URL", server.URL("key"))
 	files, err := filepath.Glob("../../graphs/*.toml")
@@ -42,7 +45,11 @@ func TestGraphs(t *testing.T) {
 			if !ok {
 				t.Fatal("this graph is not tested: add it here")
 			}
-			r := recordTo(t, file, ringName(), k.out)
+			var more []string
+			if name == "everywhere.toml" {
+				more = []string{"--param", "bucket=" + store.bucket, "--param", "endpoint=" + store.URL}
+			}
+			r := recordTo(t, file, ringName(), k.out, more...)
 			start(t, append([]string{"feed", "--ring", r.ring, "--duration", "3s", "--pace", "reader"}, k.feed...)...)
 			m := r.finish(time.Minute)
 			if name == "live.toml" {
@@ -50,6 +57,9 @@ func TestGraphs(t *testing.T) {
 				if o := output(t, m, "live"); !o.Complete {
 					t.Errorf("the stream is %+v", o)
 				}
+			}
+			if name == "everywhere.toml" {
+				whole(t, store.object("talk.mp4"), 90)
 			}
 			for _, ending := range k.files {
 				if filepath.Ext(k.out) == ".m3u8" {
