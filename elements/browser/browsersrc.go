@@ -12,6 +12,7 @@ import (
 	"github.com/mpipe/mpipe/elements/internal/intake"
 	"github.com/mpipe/mpipe/elements/shmsrc"
 	"github.com/mpipe/mpipe/pipeline"
+	"github.com/mpipe/mpipe/ring"
 )
 
 func init() {
@@ -155,10 +156,13 @@ func (s *source) follow(ctx context.Context, c *candidate) error {
 	s.mu.Lock()
 	s.now, s.found, s.reason = ses, found, ""
 	s.mu.Unlock()
-	err = ses.run(ctx, func() bool {
-		r := s.Reader()
-		return r != before && r.State() != 0
-	})
+	ses.reader = func() *ring.Reader {
+		if r := s.Reader(); r != before {
+			return r
+		}
+		return nil // it has not come back from taking the page
+	}
+	err = ses.run(ctx)
 	s.mu.Lock()
 	for i, st := range c.hello.Streams {
 		s.past[st.Name] = s.past[st.Name].plus(ses.tally(i))

@@ -45,7 +45,8 @@ type session struct {
 
 	dead  atomic.Bool // nobody writes the bell any more
 	ended atomic.Bool // the page said so
-	wake  *watch
+
+	reader func() *ring.Reader // of the ring, once it has taken the page
 
 	ringing sync.Mutex
 	pong    uint32 // the latest ping that was answered
@@ -60,6 +61,7 @@ type lane struct {
 	capacity uint64 // granules
 	next     uint32 // records taken
 	pos      uint64
+	lent     []uint64 // where frames end that the graph has not given back; trust alone
 	poke     chan struct{}
 	rec      [intake.Record]byte
 }
@@ -72,15 +74,13 @@ func newSession(s *source, c *candidate, in *intake.Inlet) *session {
 	return ses
 }
 
-// run moves frames until the page is over or the graph is. seen tells whether the
-// consumer has noticed a death.
-func (ses *session) run(ctx context.Context, seen func() bool) error {
+// run moves frames until the page is over or the graph is.
+func (ses *session) run(ctx context.Context) error {
 	w, err := newWatch(ses.c.bell.Name())
 	if err != nil {
-		ses.in.Abandon(seen)
+		ses.in.Abandon(ses.seen)
 		return err
 	}
-	ses.wake = w
 	var others sync.WaitGroup
 	over := make(chan struct{})
 	others.Add(2)
@@ -90,7 +90,7 @@ func (ses *session) run(ctx context.Context, seen func() bool) error {
 	close(over)
 	w.close()
 	others.Wait()
-	ses.finish(err, seen)
+	ses.finish(err)
 	if ses.data != nil {
 		if ses.dead.Load() && !ses.trust {
 			// Its memory need not wait for the next page of this origin to tidy up.
@@ -107,7 +107,7 @@ func (ses *session) run(ctx context.Context, seen func() bool) error {
 }
 
 // finish tells both sides how it ended.
-func (ses *session) finish(err error, seen func() bool) {
+func (ses *session) finish(err error) {
 	log := ses.s.env.Log
 	switch {
 	case errors.Is(err, errStopped):
@@ -115,13 +115,19 @@ func (ses *session) finish(err error, seen func() bool) {
 		ses.in.Abandon(func() bool { return true })
 	case err != nil:
 		ses.c.say(intake.Invalid, err.Error())
-		ses.in.Abandon(seen)
+		ses.in.Abandon(ses.seen)
 	case ses.ended.Load():
 		log.Info("the page has ended its streams", "page", ses.c.hello.String())
 		ses.in.Close()
 	default:
-		ses.in.Abandon(seen)
+		ses.in.Abandon(ses.seen)
 	}
+}
+
+// seen tells whether the ring's reader has noticed a death.
+func (ses *session) seen() bool {
+	r := ses.reader()
+	return r != nil && r.State() != ring.Live
 }
 
 // move is everything between the attachment and the end.

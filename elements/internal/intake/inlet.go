@@ -60,7 +60,7 @@ func Enter(ctx context.Context, addr string, h *Hello) (*Inlet, error) {
 			conn.Close()
 		}
 		var refused *ring.RefusedError
-		if errors.As(err, &refused) || ctx.Err() != nil || errors.Is(err, unix.ENOENT) {
+		if errors.As(err, &refused) || ctx.Err() != nil {
 			return nil, err
 		}
 		select {
