@@ -10,4 +10,5 @@ import (
 	_ "github.com/mpipe/mpipe/elements/encode"
 	_ "github.com/mpipe/mpipe/elements/shmsrc"
 	_ "github.com/mpipe/mpipe/elements/sink"
+	_ "github.com/mpipe/mpipe/elements/wire"
 )
