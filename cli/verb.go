@@ -28,7 +28,7 @@ type example struct{ line, says string }
 func verbs() []*verb {
 	return []*verb{
 		runVerb(), checkVerb(), explainVerb(), graphVerb(), listVerb(), inspectVerb(),
-		newVerb(), buildVerb(), feedVerb(), measureVerb(), ringVerb(), versionVerb(), completionVerb(), helpVerb(),
+		newVerb(), buildVerb(), feedVerb(), browserVerb(), measureVerb(), ringVerb(), versionVerb(), completionVerb(), helpVerb(),
 	}
 }
 
