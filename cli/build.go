@@ -29,7 +29,7 @@ needed.`,
 		declare: func(f *flags) func(*call) int {
 			o := &buildFlags{}
 			f.texts(&o.with, "with", "DIR|MODULE[@VERSION]", "a package with elements, in a folder with a go.mod or to be fetched; may be given more than once")
-			f.text(&o.out, "out", "PATH", "mpipe", "where the binary goes")
+			f.text(&o.out, "out", "PATH", "mpipe", "where the binary goes").letter = "o"
 			f.text(&o.mpipe, "mpipe", "DIR", "", "a checkout of mpipe to build against; empty takes the one around this folder, or the release of this binary")
 			return func(c *call) int {
 				if len(o.with) == 0 {
@@ -74,13 +74,13 @@ func (o *buildFlags) build(c *call) error {
 	}
 	for _, w := range fetch {
 		if strings.Contains(w, "@") {
-			if err := tool(dir, "go", "get", w); err != nil {
+			if err := goTool(dir, "go", "get", w); err != nil {
 				return err
 			}
 		}
 	}
 	fmt.Fprintln(c.stderr, "go build, which takes minutes the first time")
-	if err := tool(dir, "go", "build", "-o", out, "."); err != nil {
+	if err := goTool(dir, "go", "build", "-o", out, "."); err != nil {
 		return err
 	}
 	fmt.Fprintf(c.stdout, "%s has %s\n", o.out, strings.Join(imports, ", "))

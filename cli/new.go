@@ -148,10 +148,10 @@ func goModule(c *call, dir, module, mpipe string, local map[string]string) error
 	if mpipe == "" {
 		mpipe = checkout()
 	}
-	if err := tool(dir, "go", "mod", "init", module); err != nil {
+	if err := goTool(dir, "go", "mod", "init", module); err != nil {
 		return err
 	}
-	if err := tool(dir, "go", "mod", "edit", "-go="+goVersion, "-toolchain=none"); err != nil {
+	if err := goTool(dir, "go", "mod", "edit", "-go="+goVersion, "-toolchain=none"); err != nil {
 		return err
 	}
 	replace := map[string]string{}
@@ -167,20 +167,20 @@ func goModule(c *call, dir, module, mpipe string, local map[string]string) error
 			return fmt.Errorf("%s is no checkout of mpipe: it has no go.mod of %s", mpipe, mpipeModule)
 		}
 		replace[mpipeModule] = at
-	} else if err := tool(dir, "go", "mod", "edit", "-require="+mpipeModule+"@"+release()); err != nil {
+	} else if err := goTool(dir, "go", "mod", "edit", "-require="+mpipeModule+"@"+release()); err != nil {
 		return err
 	}
 	for path, at := range replace {
-		if err := tool(dir, "go", "mod", "edit", "-require="+path+"@v0.0.0", "-replace="+path+"="+at); err != nil {
+		if err := goTool(dir, "go", "mod", "edit", "-require="+path+"@v0.0.0", "-replace="+path+"="+at); err != nil {
 			return err
 		}
 	}
 	fmt.Fprintln(c.stderr, "go mod tidy")
-	return tool(dir, "go", "mod", "tidy")
+	return goTool(dir, "go", "mod", "tidy")
 }
 
-// tool runs a command of the Go tools in a folder; its error is what that said.
-func tool(dir, name string, args ...string) error {
+// goTool runs a command of the Go tools in a folder; its error is what that said.
+func goTool(dir, name string, args ...string) error {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()

@@ -59,8 +59,13 @@ type Fragment struct {
 	// Live outputs are for watching now: rather than hold up the encoders they
 	// leave frames out, unless the graph says otherwise.
 	Live bool
+	// QueueTime is how much of each encoded stream waits in front of a sink when
+	// the graph does not say; 0 leaves that to the planner.
+	QueueTime time.Duration
 	// Restart has a sink's elements made anew when they fail; nil does not.
 	Restart *Restart
+	// Segment has a sink's File go on in further files; nil does not.
+	Segment *Segment
 	// Linger is how long a sink's elements are left alone behind the end of the
 	// stream, to send what they have taken.
 	Linger time.Duration

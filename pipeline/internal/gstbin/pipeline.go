@@ -60,8 +60,11 @@ func (p *Pipeline) Add(id, factory string, set []pipeline.Setting) error {
 		return fmt.Errorf("%s: %w", id, err)
 	}
 	p.elems[id] = e
-	if factory == "mp4mux" {
+	switch factory {
+	case "mp4mux":
 		C.mpipe_mend_mp4(element(e))
+	case "filesink":
+		C.mpipe_mend_header(element(e))
 	}
 	return nil
 }
