@@ -79,7 +79,7 @@ class FileLink {
     try {
       this.root = await navigator.storage.getDirectory();
     } catch (e) {
-      throw new MpipeError("files", `the browser gives this page no file system: ${e.message}; a third-party frame, a sandboxed one, or blocked storage has none`);
+      throw new MpipeError("files", `the browser gives this page no file system: ${e.message}; a page from file:, a third-party or sandboxed frame, and blocked storage have none`);
     }
     for await (const name of this.root.keys()) {
       // Files of pages that are gone. Those in use are locked and stay.

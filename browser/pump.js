@@ -2,7 +2,7 @@
 
 import { audioFormat, videoFormat } from "./core.js";
 
-const FORMATS = { I420: "I420", NV12: "NV12", BGRA: "BGRA", RGBA: "RGBA", BGRX: "BGRx", RGBX: "RGBx" };
+const NAMES = { I420: "I420", NV12: "NV12", BGRA: "BGRA", RGBA: "RGBA", BGRX: "BGRx", RGBX: "RGBx" };
 
 // Clock maps the stamps of a track, whose zero is its own, to performance.now():
 // the frame that came with the least delay says by how much they differ.
@@ -57,7 +57,7 @@ export async function pumpVideo(session, stream, readable, { frameRate, pace = t
     try {
       const at = clock.map(frame.timestamp / 1000, performance.now());
       const { width, height } = frame.visibleRect;
-      const format = FORMATS[frame.format];
+      const format = NAMES[frame.format];
       if (!format) throw new Error(`frames in the format ${frame.format} cannot be copied`);
       const f = last && last.width === width && last.height === height && last.format === format ? last
         : videoFormat({ format, width, height, frameRate, colorimetry: format.length === 4 && format[1] === "4" ? colour(frame.colorSpace) : "" });

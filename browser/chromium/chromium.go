@@ -50,7 +50,7 @@ func Flags(dir string) []string {
 		"--user-data-dir=" + dir, "--no-first-run", "--no-default-browser-check", "--disable-gpu", "--disable-quic",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
 		"--autoplay-policy=no-user-gesture-required", "--disable-background-timer-throttling",
-		"--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding", "--mute-audio",
+		"--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding",
 	}
 	return f
 }
@@ -127,14 +127,19 @@ func Start(ctx context.Context, o Options) (*Browser, error) {
 	return b, nil
 }
 
+// TempDir makes a directory for a profile: in memory, where /dev/shm is there.
+func TempDir() (string, error) {
+	at := "/dev/shm"
+	if unix.Access(at, unix.W_OK) != nil {
+		at = ""
+	}
+	return os.MkdirTemp(at, fmt.Sprintf("mpipe-chromium-%d-", os.Getpid()))
+}
+
 // makeDir makes the user data dir: on tmpfs, unless told otherwise.
 func (b *Browser) makeDir(o Options) (err error) {
 	if b.dir == "" {
-		at := "/dev/shm"
-		if unix.Access(at, unix.W_OK) != nil {
-			at = ""
-		}
-		if b.dir, err = os.MkdirTemp(at, "mpipe-chromium-"); err != nil {
+		if b.dir, err = TempDir(); err != nil {
 			return err
 		}
 		b.temp = true

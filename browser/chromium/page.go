@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -120,7 +121,8 @@ func (p *Page) Eval(ctx context.Context, expression string, out any) error {
 	}
 	if e := r.Exception; e != nil {
 		if e.Exception.Description != "" {
-			return errors.New(e.Exception.Description)
+			said, _, _ := strings.Cut(e.Exception.Description, "\n    at ") // without the stack
+			return errors.New(said)
 		}
 		return errors.New(e.Text)
 	}
@@ -128,4 +130,39 @@ func (p *Page) Eval(ctx context.Context, expression string, out any) error {
 		return nil
 	}
 	return json.Unmarshal(r.Result.Value, out)
+}
+
+// Resize makes the window so large that the page in it has a size, in CSS pixels,
+// which are pixels here.
+func (p *Page) Resize(ctx context.Context, w, h int) error {
+	var win struct {
+		ID int `json:"windowId"`
+	}
+	if err := p.b.call(ctx, "", "Browser.getWindowForTarget", map[string]any{"targetId": p.target}, &win); err != nil {
+		return err
+	}
+	var inner, frame [2]int // of the page; of what the window has around it
+	for settled, tries := 0, 0; settled < 2; tries++ {
+		if tries > 40 {
+			return fmt.Errorf("the page has %dx%d pixels instead of %dx%d; choose another size", inner[0], inner[1], w, h)
+		}
+		if settled == 0 {
+			bounds := map[string]any{"width": w + frame[0], "height": h + frame[1]}
+			if err := p.b.call(ctx, "", "Browser.setWindowBounds", map[string]any{"windowId": win.ID, "bounds": bounds}, nil); err != nil {
+				return err
+			}
+		}
+		// Bars slide in, and the page hears of its size a moment later.
+		if err := p.Eval(ctx, `new Promise((r) => setTimeout(() => r([innerWidth, innerHeight]), 100))`, &inner); err != nil {
+			return err
+		}
+		if inner == [2]int{w, h} {
+			settled++
+			continue
+		}
+		settled = 0
+		frame[0] = min(max(frame[0]+w-inner[0], 0), 500)
+		frame[1] = min(max(frame[1]+h-inner[1], 0), 500)
+	}
+	return nil
 }

@@ -47,7 +47,7 @@ func testMain(m *testing.M) int {
 	defer srv.Close()
 	site = strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
 	code := m.Run()
-	if left, _ := filepath.Glob("/dev/shm/mpipe-chromium-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(fmt.Sprintf("/dev/shm/mpipe-chromium-%d-*", os.Getpid())); len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "left in /dev/shm:", left)
 		return 1
 	}

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -152,4 +153,116 @@ func TestWaitingForTheNextPage(t *testing.T) {
 		t.Errorf("the file holds %+v; %d and %d were handed over a moment before the ends", file, first.Taken, second.Taken)
 	}
 	p.until(10*time.Second, "the news that the recording has ended", func(r result) bool { return r.State == "stopping" || r.State == "closed" || r.State == "done" })
+}
+
+// freePort is one that nobody listens at.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Over a WebSocket the same page gives the same file, asked for or as the fallback
+// where mpipe does not see the browser's files.
+func TestOverAWebSocket(t *testing.T) {
+	b := startBrowser(t, chromium.Options{})
+	for _, transport := range []string{"websocket", "auto"} {
+		t.Run(transport, func(t *testing.T) {
+			addr := freePort(t)
+			r := record(t, fmt.Sprintf("type = \"wssrc\"\nlisten = %q\n", addr), "a.mp4")
+			r.says("waiting for a client")
+			p := open(t, b, "frames=60", "wait=1", "transport="+transport, "url=ws://"+addr+"/")
+			got := p.until(time.Minute, "its end", done)
+			r.finish(time.Minute)
+			if got.Transport != "websocket" || got.Taken != 60 {
+				t.Errorf("the page says %+v", got)
+			}
+			whole(t, r.out, 60, got)
+		})
+	}
+}
+
+// What is missing is said in words.
+func TestWhatThePageIsTold(t *testing.T) {
+	b := startBrowser(t, chromium.Options{Args: []string{"--host-resolver-rules=MAP page.test 127.0.0.1"}})
+	failed := func(t *testing.T, p *tab, words ...string) {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			r := p.result()
+			if r.State == "failed" {
+				for _, w := range words {
+					if !strings.Contains(r.Error, w) {
+						t.Errorf("the page says %q, want %q in it", r.Error, w)
+					}
+				}
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the page never failed: %+v", r)
+			}
+		}
+	}
+	t.Run("nobody", func(t *testing.T) {
+		failed(t, open(t, b, "patience=500"), "nobody: no mpipe took this page", "incognito")
+	})
+	t.Run("no websocket", func(t *testing.T) {
+		failed(t, open(t, b, "patience=500", "url=ws://"+freePort(t)+"/"), "websocket: ws://127.0.0.1", "before that, files failed: no mpipe took this page")
+	})
+	t.Run("refused", func(t *testing.T) {
+		r := record(t, browsersrc(b.Dir()), "a.mp4")
+		failed(t, open(t, b, "silent=1"), "refused: mpipe refused this page: the graph uses .audio, but the page offers video (video)")
+		_ = r.cmd.Process.Signal(syscall.SIGTERM)
+		r.wait(30 * time.Second)
+	})
+	t.Run("not secure", func(t *testing.T) {
+		p, err := b.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A name that is not localhost is no secure context over http.
+		if err := p.Load(t.Context(), strings.Replace(site, "localhost", "page.test", 1)+"/page.html"); err != nil {
+			t.Fatal(err)
+		}
+		failed(t, &tab{p, t}, "insecure: this page (http://page.test:", "serve it from https:// or from http://localhost")
+	})
+}
+
+// The same, without a copy.
+func TestATrustedPage(t *testing.T) {
+	b := startBrowser(t, chromium.Options{})
+	r := record(t, browsersrc(b.Dir(), `trust = "page"`, `capacity = "8MiB"`), "a.mp4")
+	p := open(t, b, "frames=90", "wait=1")
+	got := p.until(time.Minute, "its end", done)
+	m := r.finish(time.Minute)
+	whole(t, r.out, 90, got)
+	if pad := m.Sources["tab"].Pads["video"]; pad.Frames != 90 || pad.Copied != 0 {
+		t.Errorf("counters are %+v, want no copy", pad)
+	}
+}
+
+// With Chromium's sandbox on, as a user who is not root.
+func TestInTheSandbox(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("it takes root to start a browser as another user; the other tests have the sandbox on here")
+	}
+	b := startBrowser(t, chromium.Options{User: &syscall.Credential{Uid: 65534, Gid: 65534}})
+	r := record(t, browsersrc(b.Dir()), "a.mp4")
+	p := open(t, b, "frames=60", "wait=1")
+	got := p.until(time.Minute, "its end", done)
+	r.finish(time.Minute)
+	whole(t, r.out, 60, got)
+	sandboxed := 0
+	for _, pid := range b.Processes() {
+		// seccomp mode 2 is a filter, proc(5).
+		if s, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil && strings.Contains(string(s), "Seccomp:\t2") {
+			sandboxed++
+		}
+	}
+	if sandboxed == 0 {
+		t.Error("no process of the browser is in a sandbox")
+	}
 }
