@@ -133,6 +133,7 @@ func (f *flags) whole(dst *int, name, arg, doc string) *option {
 	return o
 }
 
+// decimal takes a number that may have a fraction.
 func (f *flags) decimal(dst *float64, name, arg, doc string) *option {
 	return f.add(&option{name: name, arg: arg, doc: doc, set: func(s string) error {
 		v, err := strconv.ParseFloat(s, 64)

@@ -82,7 +82,7 @@ func (s *s3) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 // ContainersFor is for the error about a stream that the container cannot hold.
 func (s *s3) ContainersFor(k pipeline.Kind) []string { return containersFor(streamable(), k) }
 
-func (s *s3) where() string { return "s3://" + s.o.Bucket + "/" + s.o.Key }
+func (s *s3) where() string { return s.o.Place.String() }
 
 // Probe begins an upload and gives it up.
 func (s *s3) Probe(ctx context.Context) error { return said(upload.Probe(ctx, s.options(nil))) }

@@ -107,7 +107,7 @@ func (r *runner) stageReports() map[string]StageReport {
 	return out
 }
 
-// Control changes a run while it goes on. The zero value is for [Options]; its
+// Control changes a run while it goes on; [NewControl] makes one for [Options]. Its
 // methods may be called from any goroutine.
 type Control struct {
 	reach chan func(*runner)

@@ -174,21 +174,29 @@ func (o *output) fill(p *gstbin.Pipeline) error {
 			return internal(o.Stage, fmt.Errorf("%s: %w", l.Edge, err))
 		}
 	}
-	if o.tapped {
-		if err := p.Tap(o.sink, "sink"); err != nil {
-			return internal(o.Stage, err)
-		}
-	}
-	for _, m := range o.ins {
-		if m.node == o.sink && o.tapped {
-			continue
-		}
+	for _, m := range o.counted() {
 		if err := p.Tap(m.node, m.pad); err != nil {
 			return internal(o.Stage, err)
 		}
 	}
 	return nil
 }
+
+// counted lists the places where the output is counted, each once.
+func (o *output) counted() []measured {
+	var places []measured
+	if o.tapped {
+		places = append(places, measured{node: o.sink, pad: "sink"})
+	}
+	for _, m := range o.ins {
+		if m.node != o.sink || !o.tapped {
+			places = append(places, m)
+		}
+	}
+	return places
+}
+
+func (m measured) key() string { return m.node + "." + m.pad }
 
 // reveal puts a node's secrets in their places.
 func (o *output) reveal(n *graph.Node, set []pipeline.Setting) ([]pipeline.Setting, error) {
@@ -233,14 +241,19 @@ func (o *output) redact(err error) error {
 func (o *output) traffic(node, pad string) gstbin.Traffic {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	t := gstbin.Traffic{FirstPTS: -1, LastPTS: -1}
-	if before, ok := o.past[node+"."+pad]; ok {
-		t = before
-	}
+	t := o.before(measured{node: node, pad: pad})
 	if o.pipe == nil {
 		return t
 	}
 	return t.Plus(o.pipe.Traffic(node, pad))
+}
+
+// before is what passed a place in the attempts that have ended. The lock is held.
+func (o *output) before(m measured) gstbin.Traffic {
+	if t, ok := o.past[m.key()]; ok {
+		return t
+	}
+	return gstbin.Traffic{FirstPTS: -1, LastPTS: -1}
 }
 
 // retire ends an attempt: what it counted is kept, its pipeline freed. A pipeline
@@ -251,22 +264,9 @@ func (o *output) retire(limit time.Duration) {
 	stopped := stopWithin(p, limit)
 	o.mu.Lock()
 	o.latest = map[string]gstbin.Traffic{}
-	keep := func(node, pad string) {
-		key := node + "." + pad
-		before, ok := o.past[key]
-		if !ok {
-			before = gstbin.Traffic{FirstPTS: -1, LastPTS: -1}
-		}
-		o.latest[key] = p.Traffic(node, pad)
-		o.past[key] = before.Plus(o.latest[key])
-	}
-	if o.tapped {
-		keep(o.sink, "sink")
-	}
-	for _, m := range o.ins {
-		if m.node != o.sink || !o.tapped {
-			keep(m.node, m.pad)
-		}
+	for _, m := range o.counted() {
+		o.latest[m.key()] = p.Traffic(m.node, m.pad)
+		o.past[m.key()] = o.before(m).Plus(o.latest[m.key()])
 	}
 	o.pipe = nil
 	o.mu.Unlock()

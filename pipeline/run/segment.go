@@ -74,7 +74,7 @@ func (o *output) endPart() (more bool, err error) {
 		p.Start = max(0, began)
 	}
 	for _, m := range o.ins {
-		p.Duration = max(p.Duration, o.latest[m.node+"."+m.pad].LastEnd)
+		p.Duration = max(p.Duration, o.latest[m.key()].LastEnd)
 	}
 	o.mu.Lock()
 	o.parts = append(o.parts, part{p, o.latest})
@@ -96,7 +96,7 @@ func (o *output) checkParts(ctx context.Context, res *OutputResult) error {
 	for _, p := range o.parts {
 		one := OutputResult{Container: res.Container, Streams: slices.Clone(res.Streams)}
 		for i, m := range o.ins {
-			t := p.traffic[m.node+"."+m.pad]
+			t := p.traffic[m.key()]
 			one.Streams[i].Sent, one.Streams[i].bytes, one.Streams[i].Frames = t.Frames, t.Bytes, t.Frames
 		}
 		err := o.readBack(ctx, p.File, &one)
