@@ -7,6 +7,7 @@ package all
 
 import (
 	_ "github.com/mpipe/mpipe/elements/encode"
+	_ "github.com/mpipe/mpipe/elements/filter"
 	_ "github.com/mpipe/mpipe/elements/shmsrc"
 	_ "github.com/mpipe/mpipe/elements/sink"
 )
