@@ -1,7 +1,7 @@
 # Run `make` for the list of targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint bench demo clean
+.PHONY: help setup build test lint bench soak demo clean
 
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
@@ -10,7 +10,7 @@ LDFLAGS := -X github.com/mpipe/mpipe/cli.version=$(VERSION)
 
 # Packages whose goroutines share Go memory; what is shared through mapped
 # memory the race detector does not see.
-RACE := ./ring ./pipeline ./pipeline/graph/... ./pipeline/feed/... ./elements/... ./cli/...
+RACE := ./ring/... ./pipeline ./pipeline/graph/... ./pipeline/feed/... ./elements/... ./cli/... ./upload
 
 # One package at a time: several tests measure time, and machines have few cores.
 TEST := go test -p 1 -timeout 30m
@@ -35,8 +35,14 @@ lint: setup ## gofmt, go vet, staticcheck
 	@if command -v staticcheck >/dev/null; then echo staticcheck ./...; staticcheck ./...; \
 	else echo "staticcheck is not installed: left out"; fi
 
-bench: setup ## run the benchmarks
-	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+bench: setup ## run the benchmarks, and print what the ring promises beside what it does
+	go test -p 1 -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+# As long as you like: make soak SOAK=3h
+SOAK ?= 2m
+
+soak: setup ## run the ring for SOAK=2m with processes that die, and account for every frame
+	MPIPE_SOAK=$(SOAK) go test -run '^TestSoak$$' -v -count=1 -timeout 0 ./ring
 
 demo: build ## record ten seconds of another process into out/demo.mp4
 	@scripts/demo

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/exec"
@@ -45,10 +46,16 @@ type process struct {
 
 func start(t *testing.T, stdin []byte, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary, args...), stdout: &syncBuffer{}, stderr: &syncBuffer{}}
-	if stdin != nil {
-		p.cmd.Stdin = bytes.NewReader(stdin)
+	if stdin == nil {
+		return startWith(t, nil, args...)
 	}
+	return startWith(t, bytes.NewReader(stdin), args...)
+}
+
+func startWith(t *testing.T, stdin io.Reader, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, cmd: exec.Command(binary, args...), stdout: &syncBuffer{}, stderr: &syncBuffer{}}
+	p.cmd.Stdin = stdin
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -79,8 +79,14 @@ func complete(c *call, words []string) {
 		}
 		return
 	}
-	v := findVerb(words[0])
+	v, _ := findVerb(words[:len(words)-1]...)
 	if v == nil {
+		return
+	}
+	if v.subs != nil {
+		for i, name := range v.subNames() {
+			fmt.Fprintf(c.stdout, "%s\t%s\n", name, v.subs[i].short)
+		}
 		return
 	}
 	f := newFlags()

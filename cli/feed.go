@@ -29,6 +29,7 @@ type feedFlags struct {
 	attach           time.Duration
 	every            time.Duration
 	json             bool
+	adapt, reattach  bool
 }
 
 func feedVerb() *verb {
@@ -48,7 +49,8 @@ Stamps are start + time of the frame, on CLOCK_MONOTONIC. With --pace clock each
 frame is written when its time comes, with --pace reader as fast as the reader
 takes them; the stamps are the same. When the ring is full the feed waits and
 loses nothing. With --when-full drop it leaves that frame out and counts it, as a
-renderer does that must not wait.
+renderer does that must not wait. With --adapt it leaves out as many as the consumer
+says it cannot take. With --reattach it goes on when the consumer starts again.
 
 exit codes: 0 all was fed, or the consumer asked to stop, or the first SIGINT,
 SIGTERM or SIGHUP ended the streams; 1 something failed, or the feed was stopped
@@ -76,6 +78,8 @@ signal.`,
 			f.switchOn(&o.noAudio, "no-audio", "leave the sound out")
 			f.choice(&o.pace, "pace", "clock", "when a frame is written", "clock", "reader")
 			f.choice(&o.whenFull, "when-full", "block", "what to do when the ring is full: wait, or leave the frame out", "block", "drop")
+			f.switchOn(&o.adapt, "adapt", "feed no more pictures a second than the consumer says it can take")
+			f.switchOn(&o.reattach, "reattach", "go on when the consumer starts again, and count what was lost")
 			f.duration(&o.duration, "duration", "", "feed this long, by the stamps")
 			f.count(&o.frames, "frames", "N", "feed N pictures, and sound of the same length")
 			f.duration(&o.attach, "attach-timeout", "30s", "how long to wait for a consumer; 0s for ever")
@@ -91,7 +95,7 @@ func (o *feedFlags) run(c *call) int {
 		return c.usage("%v", err)
 	}
 	opts := feed.Options{
-		Ring: o.ring, AsFast: o.pace == "reader", Drop: o.whenFull == "drop",
+		Ring: o.ring, AsFast: o.pace == "reader", Drop: o.whenFull == "drop", Adapt: o.adapt, Reattach: o.reattach,
 		Duration: o.duration, AttachTimeout: o.attach, Every: o.every,
 	}
 	sc := newScreen(c.stderr)
@@ -321,12 +325,15 @@ func feedSummary(w io.Writer, r *feed.Report) {
 	}
 	fmt.Fprintf(w, "fed %s for %.1fs: %s\n\n", r.Ring, r.Elapsed, r.Reason)
 	t := table(w)
-	fmt.Fprintln(t, "STREAM\tFRAMES\tBYTES\tLENGTH\tDROPPED\tWAITED\tLATE AT MOST")
+	fmt.Fprintln(t, "STREAM\tFRAMES\tBYTES\tLENGTH\tDROPPED\tSKIPPED\tWAITED\tLATE AT MOST")
 	for _, s := range r.Streams {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%.3fs\t%d\t%s\t%s\n", s.Name, s.Frames, s.Bytes, s.Media, s.Dropped,
+		fmt.Fprintf(t, "%s\t%d\t%d\t%.3fs\t%d\t%d\t%s\t%s\n", s.Name, s.Frames, s.Bytes, s.Media, s.Dropped, s.Skipped,
 			s.Blocked.Round(time.Millisecond), s.LateMost.Round(100*time.Microsecond))
 	}
 	t.Flush()
+	if r.Epochs > 1 {
+		fmt.Fprintf(w, "\n%d consumers or rings, %d frames lost in between\n", r.Epochs, r.Lost)
+	}
 	if r.SkewMS != nil {
 		fmt.Fprintf(w, "\naudio ends %+.1fms after video\n", *r.SkewMS)
 	}

@@ -19,6 +19,7 @@ type flags struct {
 // option is one flag.
 type option struct {
 	name   string
+	letter string // "o" for -o, where every other tool has it; usually ""
 	arg    string // how its value is called in help; "" for a switch
 	doc    string
 	def    string
@@ -36,6 +37,15 @@ func newFlags() *flags { return &flags{} }
 func (f *flags) add(o *option) *option {
 	f.list = append(f.list, o)
 	return o
+}
+
+// synopsis is how it is written.
+func (o *option) synopsis() string {
+	s := "--" + o.name
+	if o.letter != "" {
+		s = "-" + o.letter + ", " + s
+	}
+	return strings.TrimSpace(s + " " + o.arg)
 }
 
 // text is the doc with the default.
@@ -100,6 +110,40 @@ func (f *flags) count(dst *int64, name, arg, doc string) *option {
 	}})
 }
 
+// size takes bytes as graph files write them.
+func (f *flags) size(dst *int64, name, def, doc string) *option {
+	set := func(s string) (err error) {
+		*dst, err = pipeline.ParseSize(s)
+		return err
+	}
+	_ = set(def) // the defaults are right
+	return f.add(&option{name: name, arg: "SIZE", def: def, doc: doc, set: set})
+}
+
+// whole takes a number of things.
+func (f *flags) whole(dst *int, name, arg, doc string) *option {
+	var n int64
+	o := f.count(&n, name, arg, doc)
+	set := o.set
+	o.set = func(s string) error {
+		err := set(s)
+		*dst = int(n)
+		return err
+	}
+	return o
+}
+
+func (f *flags) decimal(dst *float64, name, arg, doc string) *option {
+	return f.add(&option{name: name, arg: arg, doc: doc, set: func(s string) error {
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(v >= 0 && v < 1e12) {
+			return errors.New("want a number such as 0.04")
+		}
+		*dst = v
+		return nil
+	}})
+}
+
 // texts collects a flag that may be given several times.
 func (f *flags) texts(dst *[]string, name, arg, doc string) *option {
 	return f.add(&option{name: name, arg: arg, doc: doc, many: true, set: func(s string) error {
@@ -123,7 +167,7 @@ func (f *flags) pairs(dst *map[string]string, name, arg, doc string) *option {
 
 func (f *flags) find(name string) *option {
 	for _, o := range f.list {
-		if o.name == name {
+		if o.name == name || o.letter == name && name != "" {
 			return o
 		}
 	}

@@ -103,9 +103,51 @@ func TestGolden(t *testing.T) {
 		"feed-file-sample":    "feed --ring x --sample F32LE a.mkv",
 		"feed-pattern-max":    "feed --ring x --max-size 16x16",
 		"feed-no-file":        "feed --ring x testdata/none.mkv",
+		"ring-none":           "ring",
 		"ring-unknown":        "ring stta x",
+		"ring-help":           "ring --help",
+		"ring-help-unknown":   "help ring stta",
 		"ring-nobody":         "ring stat ./testdata/no-ring",
+		"ring-stat-every":     "ring stat x --watch --every 50ms",
+		"tap-no-out":          "ring tap x",
+		"tap-nobody":          "ring tap ./testdata/no-ring --out a.png",
+		"record-no-out":       "ring record x",
+		"record-size":         "ring record x -o x.mring --capacity 64Mb",
+		"record-there":        "ring record x -o testdata/ok.toml",
+		"record-tap-nobody":   "ring record ./testdata/no-ring --tap -o testdata/none.mring",
+		"replay-no-ring":      "ring replay x.mring",
+		"replay-no-file":      "ring replay testdata/none.mring --ring x",
+		"replay-no-capture":   "ring replay testdata/ok.toml --ring x",
+		"replay-speed":        "ring replay x.mring --ring x --speed 0",
+		"replay-reader-speed": "ring replay x.mring --ring x --speed 2 --pace reader",
+		"doctor-nobody":       "ring doctor ./testdata/no-ring",
+		"doctor-nobody-json":  "ring doctor ./testdata/no-ring --json",
+		"complete-ring":       completeVerb + " ring ",
+		"complete-ring-flags": completeVerb + " ring tap x --",
+		"bench-unknown":       "bench transport",
+		"bench-only":          "bench transports --only ring,websockets",
+		"bench-payload":       "bench transports --payload 720p",
+		"bench-price":         "bench transports --price-per-core-hour free",
 		"measure-no-file":     "measure testdata/none.mp4",
+		"upload-nothing":      "upload",
+		"upload-no-target":    "upload a.mp4",
+		"upload-no-file":      "upload s3://b/k",
+		"upload-bad-target":   "upload a.mp4 b/k",
+		"upload-no-bucket":    "upload a.mp4 s3:///k",
+		"upload-stdin-no-key": "upload - s3://b/",
+		"upload-missing-file": "upload testdata/none.mp4 s3://b/ --region eu-west-3",
+		"upload-two-modes":    "upload --resume --list",
+		"upload-abort-what":   "upload --abort",
+		"upload-part-size":    "upload - s3://b/k --part-size 1MiB --spool testdata/none",
+		"upload-bad-size":     "upload - s3://b/k --part-size 8MX",
+		"upload-list-none":    "upload --list --spool testdata/none",
+		"upload-list-json":    "upload --list --spool testdata/none --json",
+		"upload-resume-none":  "upload --resume --spool testdata/none",
+		"upload-resume-what":  "upload --resume ./testdata",
+		"repair-no-file":      "repair testdata/none.mp4",
+		"repair-no-media":     "repair testdata/ok.toml --json",
+		"repair-two-places":   "repair a.mp4 -o b.mp4 --in-place",
+		"repair-two-files":    "repair a.mp4 b.mp4 -o c.mp4",
 		"completion-unknown":  "completion powershell",
 		"completion-bash":     "completion bash",
 		"complete-verbs":      completeVerb + " ",
@@ -114,8 +156,8 @@ func TestGolden(t *testing.T) {
 		"complete-types":      completeVerb + " inspect ",
 		"complete-files":      completeVerb + " run ",
 	}
-	for _, v := range verbNames() {
-		cases["help-"+v] = "help " + v
+	for _, v := range allVerbs() {
+		cases["help-"+strings.ReplaceAll(v.name, " ", "-")] = "help " + v.name
 	}
 	for name, line := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -172,10 +214,18 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
+// allVerbs lists groups and what is in them.
+func allVerbs() (all []*verb) {
+	for _, v := range verbs() {
+		all = append(append(all, v), v.subs...)
+	}
+	return all
+}
+
 // TestEveryVerbHasExamples: help without an example is half a help.
 func TestEveryVerbHasExamples(t *testing.T) {
-	for _, v := range verbs() {
-		if len(v.examples) == 0 && v.name != "help" {
+	for _, v := range allVerbs() {
+		if len(v.examples) == 0 && v.name != "help" && v.subs == nil {
 			t.Errorf("%s has no example", v.name)
 		}
 		for _, e := range v.examples {
@@ -188,7 +238,7 @@ func TestEveryVerbHasExamples(t *testing.T) {
 
 // TestExamplesParse: what the help shows is a right command line.
 func TestExamplesParse(t *testing.T) {
-	for _, v := range verbs() {
+	for _, v := range allVerbs() {
 		for _, e := range v.examples {
 			line := e.line[strings.Index(e.line, "mpipe "+v.name)+len("mpipe "+v.name):]
 			if i := strings.IndexAny(line, "|<>)"); i >= 0 && v.name != "completion" {

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/mpipe/mpipe/pipeline"
+	"github.com/mpipe/mpipe/pipeline/reference"
 	"github.com/mpipe/mpipe/pipeline/run"
 )
 
@@ -73,12 +74,14 @@ type property struct {
 	Min      string        `json:"min,omitempty"`
 	Max      string        `json:"max,omitempty"`
 	Doc      string        `json:"doc"`
+
+	allowed string
 }
 
 func inspectElement(c *call, r pipeline.Registration, asJSON bool) {
 	out := inspected{r.Type, r.Role, r.Doc, []property{}}
 	for _, s := range pipeline.Specs(r.New()) {
-		out.Props = append(out.Props, property{s.Name, s.Type, s.Default, s.Required, s.Live, s.OneOf, s.Min, s.Max, s.Doc})
+		out.Props = append(out.Props, property{s.Name, s.Type, s.Default, s.Required, s.Live, s.OneOf, s.Min, s.Max, s.Doc, reference.Allowed(s)})
 	}
 	if asJSON {
 		printJSON(c.stdout, out)
@@ -91,7 +94,7 @@ func inspectElement(c *call, r pipeline.Registration, asJSON bool) {
 		if p.Live {
 			doc += " May change while running."
 		}
-		showProperty(t, p.Name, string(p.Type), p.defaultText(), p.allowed(), doc)
+		showProperty(t, p.Name, string(p.Type), p.defaultText(), p.allowed, doc)
 	}
 	t.Flush()
 }
@@ -113,21 +116,6 @@ func (p property) defaultText() string {
 		return "no default"
 	default:
 		return "default " + p.Default
-	}
-}
-
-func (p property) allowed() string {
-	switch {
-	case len(p.OneOf) > 0:
-		values := make([]string, len(p.OneOf))
-		for i, v := range p.OneOf {
-			if values[i] = v; v == "" {
-				values[i] = `""`
-			}
-		}
-		return "one of " + strings.Join(values, ", ")
-	default:
-		return bounds(p.Min, p.Max)
 	}
 }
 

@@ -39,8 +39,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) (code int) {
 	case completeVerb:
 		complete(c, rest)
 		return 0
+	case peerVerb:
+		return benchPeer(c, rest)
 	}
-	v := findVerb(name)
+	v, rest := findVerb(append([]string{name}, rest...)...)
 	if v == nil {
 		return c.unknownVerb(name)
 	}
@@ -59,7 +61,9 @@ type call struct {
 var otherWords = map[string]string{
 	"record": "run", "start": "run", "play": "run", "launch": "run",
 	"validate": "check", "lint": "check", "test": "check", "plan": "explain", "dot": "graph", "mermaid": "graph",
-	"ls": "list", "elements": "list", "show": "inspect", "stat": "ring", "stats": "ring", "push": "feed", "send": "feed", "verify": "measure",
+	"ls": "list", "elements": "list", "show": "inspect", "push": "feed", "benchmark": "bench", "compare": "bench", "send": "feed", "verify": "measure", "fix": "repair", "recover": "repair", "remux": "repair",
+	"stat": "ring stat", "stats": "ring stat", "tap": "ring tap", "capture": "ring record", "replay": "ring replay", "doctor": "ring doctor",
+	"cp": "upload", "put": "upload", "copy": "upload", "resume": "upload", "s3": "upload", "store": "upload",
 }
 
 func (c *call) unknownVerb(name string) int {

@@ -43,9 +43,16 @@ func TestReadmeProducerCompiles(t *testing.T) {
 	}
 }
 
-// TestReadmeCommands: every mpipe command line of the README parses.
+// TestReadmeCommands: every mpipe command line of the README and of the guide to
+// rings parses.
 func TestReadmeCommands(t *testing.T) {
-	text, err := os.ReadFile("../README.md")
+	for _, path := range []string{"../README.md", "../docs/guide/ring.md"} {
+		checkCommands(t, path)
+	}
+}
+
+func checkCommands(t *testing.T, path string) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,13 +62,13 @@ func TestReadmeCommands(t *testing.T) {
 	}
 	for _, l := range lines {
 		words := strings.Fields(l[1])[1:]
-		v := findVerb(words[0])
+		v, rest := findVerb(words...)
 		if v == nil {
 			continue // "mpipe records and streams …"
 		}
 		f := newFlags()
 		v.declare(f)
-		if rest, err := f.parse(words[1:]); err != nil || len(rest) < v.min {
+		if rest, err := f.parse(rest); err != nil || len(rest) < v.min {
 			t.Errorf("%s: %v, arguments %q", l[1], err, rest)
 		}
 	}

@@ -63,7 +63,7 @@ func trouble(o run.OutputStatus) string {
 		what = append(what, fmt.Sprintf("dropped %d", o.Dropped))
 	}
 	if len(what) > 0 && o.LastError != "" {
-		what = append(what, "("+o.LastError+")")
+		what = append(what, "("+short(o.LastError)+")")
 	}
 	return strings.Join(what, ", ")
 }
@@ -137,6 +137,9 @@ func outputTable(w io.Writer, outputs []run.OutputResult) {
 	for _, o := range outputs {
 		if !o.Complete && !o.Required && o.Error != "" { // one that is required is the run's error
 			fmt.Fprintf(w, "%s: %s\n", o.Stage, o.Error)
+			if o.LastError != "" && !strings.Contains(o.Error, o.LastError) {
+				fmt.Fprintf(w, "%s: it last met: %s\n", o.Stage, o.LastError)
+			}
 		}
 		if o.Resume != "" {
 			fmt.Fprintf(w, "%s: complete it with: %s\n", o.Stage, o.Resume)

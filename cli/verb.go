@@ -19,6 +19,9 @@ type verb struct {
 	declare func(f *flags) func(c *call) int
 	// complete offers values for an argument; nil leaves it to file names.
 	complete func() []string
+	// subs make it a group: its first argument names one of them, whose name is
+	// the group's and that argument. Of the other fields a group has short and long.
+	subs []*verb
 }
 
 type example struct{ line, says string }
@@ -27,8 +30,8 @@ type example struct{ line, says string }
 // some verbs' help lists all verbs.
 func verbs() []*verb {
 	return []*verb{
-		runVerb(), checkVerb(), explainVerb(), graphVerb(), listVerb(), inspectVerb(),
-		feedVerb(), measureVerb(), ringVerb(), versionVerb(), completionVerb(), helpVerb(),
+		runVerb(), checkVerb(), explainVerb(), graphVerb(), listVerb(), inspectVerb(), schemaVerb(),
+		newVerb(), buildVerb(), feedVerb(), measureVerb(), repairVerb(), ringVerb(), benchVerb(), uploadVerb(), versionVerb(), completionVerb(), helpVerb(),
 	}
 }
 
@@ -40,17 +43,52 @@ func verbNames() []string {
 	return names
 }
 
-func findVerb(name string) *verb {
-	for _, v := range verbs() {
-		if v.name == name {
-			return v
-		}
+// findVerb gives the verb that words begin with, and what is behind its name; of
+// a group without one of its verbs, the group.
+func findVerb(words ...string) (*verb, []string) {
+	if len(words) == 0 {
+		return nil, nil
 	}
-	return nil
+	for _, v := range verbs() {
+		if v.name != words[0] {
+			continue
+		}
+		for _, sub := range v.subs {
+			if len(words) > 1 && sub.name == v.name+" "+words[1] {
+				return sub, words[2:]
+			}
+		}
+		return v, words[1:]
+	}
+	return nil, nil
+}
+
+// subNames are what can stand behind a group's name.
+func (v *verb) subNames() []string {
+	var names []string
+	for _, sub := range v.subs {
+		names = append(names, strings.TrimPrefix(sub.name, v.name+" "))
+	}
+	return names
+}
+
+// group answers a command line that names none of a group's verbs.
+func (v *verb) group(c *call, args []string) int {
+	switch {
+	case len(args) == 0:
+		return c.usage("missing command: want one of %s", strings.Join(v.subNames(), ", "))
+	case args[0] == "-h" || args[0] == "-help" || args[0] == "--help":
+		v.help(c.stdout)
+		return 0
+	}
+	return c.usage("unknown command %q%s", args[0], suggest(args[0], v.subNames()))
 }
 
 func (v *verb) call(c *call, args []string) int {
 	c.verb = v
+	if v.subs != nil {
+		return v.group(c, args)
+	}
 	f := newFlags()
 	do := v.declare(f)
 	rest, err := f.parse(args)
@@ -71,6 +109,9 @@ func (v *verb) call(c *call, args []string) int {
 
 func (v *verb) synopsis() string {
 	s := "mpipe " + v.name
+	if v.subs != nil {
+		return s + " " + strings.Join(v.subNames(), "|")
+	}
 	if v.args != "" {
 		s += " " + v.args
 	}
@@ -103,13 +144,17 @@ func (v *verb) help(w io.Writer) {
 	if v.long != "" {
 		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(v.long))
 	}
+	if v.subs != nil {
+		v.groupHelp(w)
+		return
+	}
 	f := newFlags()
 	v.declare(f)
 	if len(f.list) > 0 {
 		fmt.Fprint(w, "\nflags:\n")
 		t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 		for _, o := range f.list {
-			fmt.Fprintf(t, "  --%s\t%s\n", strings.TrimSpace(o.name+" "+o.arg), o.text())
+			fmt.Fprintf(t, "  %s\t%s\n", o.synopsis(), o.text())
 		}
 		t.Flush()
 	}
@@ -124,11 +169,21 @@ func (v *verb) help(w io.Writer) {
 	}
 }
 
+func (v *verb) groupHelp(w io.Writer) {
+	fmt.Fprint(w, "\ncommands:\n")
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, sub := range v.subs {
+		fmt.Fprintf(t, "  %s\t%s\n", sub.name, sub.short)
+	}
+	t.Flush()
+	fmt.Fprintf(w, "\nrun `mpipe help %s <command>` for flags and examples\n", v.name)
+}
+
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
 func helpVerb() *verb {
 	return &verb{
-		name: "help", args: "[COMMAND]", max: 1,
+		name: "help", args: "[COMMAND]", max: 2,
 		short:    "show what a command does, with its flags and examples",
 		complete: verbNames,
 		declare: func(*flags) func(*call) int {
@@ -137,9 +192,15 @@ func helpVerb() *verb {
 					overview(c.stdout)
 					return 0
 				}
-				v := findVerb(c.args[0])
-				if v == nil {
+				v, rest := findVerb(c.args...)
+				switch {
+				case v == nil:
 					return c.unknownVerb(c.args[0])
+				case len(rest) > 0 && v.subs != nil:
+					c.verb = v
+					return v.group(c, rest)
+				case len(rest) > 0:
+					return c.usage("unexpected argument %q", rest[0])
 				}
 				v.help(c.stdout)
 				return 0

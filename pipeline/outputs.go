@@ -13,6 +13,9 @@ import (
 // Begin, Write and Finish come from one goroutine, in this order; a Write that
 // blocks is backpressure. Exactly one of Finish and Abandon ends a Writer that
 // was begun.
+//
+// Where the fragment has a Restart, an error begins all of this anew, with Begin,
+// unless it or one that it wraps has a method Final() bool that gives true.
 type Writer interface {
 	Native
 	// Begin runs once frames are about to flow. ctx ends when the run is killed.
@@ -32,6 +35,17 @@ type OutputEnv struct {
 	Stage string
 	Pos   Pos
 	Log   *slog.Logger
+	// Starts tells of each input, in order, when its first frame is to be shown.
+	// It may be called from Write: what a muxer gave out came in before.
+	Starts func() []StreamStart
+	// Zero is the time of day at running time 0; zero while that is not known.
+	Zero func() time.Time
+}
+
+// StreamStart is where a stream begins.
+type StreamStart struct {
+	Kind  Kind
+	First time.Duration // running time; negative while no frame came
 }
 
 // Prober is an element that can try, without leaving a trace, whether what it
@@ -90,4 +104,26 @@ type Restart struct {
 	// Final tells by what an element said, without secrets, that no further
 	// attempt can work; nil never does.
 	Final func(text string) bool
+}
+
+// Segment has a sink's file go on in further files, each one whole by itself. A
+// part ends before a key frame, and the next begins with it, in sound as in
+// picture; no frame is lost between them or written twice.
+type Segment struct {
+	Time time.Duration // a part ends at the first key frame this far from its first; 0 is no bound
+	Size int64         // or, about, when it has so many bytes; 0 is no bound
+	// File is the path of part n, counted from 0, and the value that the last
+	// node's property "location" then has.
+	File func(n int) string
+	// Claim takes the name of a part after the first, which Open claims.
+	Claim func(n int) error
+	// Done is told of each part that is finished.
+	Done func(Part) error
+}
+
+// Part is one file of a Segment.
+type Part struct {
+	File     string
+	Start    time.Duration // running time of its first frame
+	Duration time.Duration
 }

@@ -20,6 +20,8 @@ const (
 	TSecret   Type = "secret"   // { env = "NAME" } or { file = "path" }
 	TStrings  Type = "list of strings"
 	TTable    Type = "table" // keys and plain values, such as gst = {…}
+
+	TSecretOrText Type = "secret or string"
 )
 
 // Spec is one declared property.
@@ -267,6 +269,25 @@ func declare[T any](p *Props, dst *T, t Type, name, def, doc string, parse func(
 // Secret declares a value that never stands in the file and is never printed.
 func (p *Props) Secret(dst *Secret, name, doc string, rules ...Rule) {
 	p.add(&Spec{Name: name, Type: TSecret, Doc: doc, set: func(v any) error {
+		s, err := parseSecret(v)
+		if err != nil {
+			return err
+		}
+		*dst = s
+		return nil
+	}}, rules)
+}
+
+// SecretOrText declares a value that is secret only when something in it is,
+// such as the address of a server with or without a password: it may stand in
+// the file too. The element's Check refuses one that must not, and does not
+// repeat it.
+func (p *Props) SecretOrText(dst *Secret, name, doc string, rules ...Rule) {
+	p.add(&Spec{Name: name, Type: TSecretOrText, Doc: doc, set: func(v any) error {
+		if text, ok := v.(string); ok && text != "" {
+			*dst = Secret{text: text}
+			return nil
+		}
 		s, err := parseSecret(v)
 		if err != nil {
 			return err

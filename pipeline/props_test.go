@@ -16,7 +16,7 @@ type every struct {
 	on           bool
 	span         time.Duration
 	rate, size   int64
-	secret       Secret
+	secret, part Secret
 	list         []string
 	table        map[string]any
 }
@@ -31,6 +31,7 @@ func (e *every) Props(p *Props) {
 	p.Bitrate(&e.rate, "rate", "2500k", "A bit rate.", AtLeast("1k"))
 	p.Size(&e.size, "size", "", "A size.", Required)
 	p.Secret(&e.secret, "secret", "A secret.")
+	p.SecretOrText(&e.part, "part", "Secret in part.")
 	p.Strings(&e.list, "list", "A list.")
 	p.Table(&e.table, "table", "A table.")
 }
@@ -60,6 +61,25 @@ func TestSpecsStoreDefaults(t *testing.T) {
 	}
 	if s["count"].Min != "1" || s["count"].Max != "10" || s["span"].Min != "100ms" || len(s["choice"].OneOf) != 3 {
 		t.Error("the bounds are not in the specs")
+	}
+}
+
+// What is secret only in part may stand in the file, and prints like any other.
+func TestSecretOrText(t *testing.T) {
+	e, s := specs(t)
+	if err := s["part"].Set("rtmp://host/app"); err != nil || !e.part.InFile() || !e.part.IsSet() {
+		t.Errorf("a text: %v, %+v", err, e.part)
+	}
+	if got, err := e.part.Reveal(); got != "rtmp://host/app" || err != nil || e.part.String() != "[secret]" {
+		t.Errorf("reveals %q, %v; prints %s", got, err, e.part)
+	}
+	if err := s["part"].Set(map[string]any{"env": "X"}); err != nil || e.part.InFile() || !e.part.IsSet() {
+		t.Errorf("a place: %v, %+v", err, e.part)
+	}
+	for _, bad := range []any{"", int64(1), map[string]any{"hunter2": "X"}} {
+		if err := s["part"].Set(bad); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v: %v", bad, err)
+		}
 	}
 }
 

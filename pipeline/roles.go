@@ -78,8 +78,13 @@ type Fragment struct {
 	// clock on the wall, for one that says nothing while others have something;
 	// then it goes on as if a gap came there. 0 waits for ever.
 	Patience time.Duration
+	// QueueTime is how much of each encoded stream waits in front of a sink when
+	// the graph does not say; 0 leaves that to the planner.
+	QueueTime time.Duration
 	// Restart has a sink's elements made anew when they fail; nil does not.
 	Restart *Restart
+	// Segment has a sink's File go on in further files; nil does not.
+	Segment *Segment
 	// Linger is how long a sink's elements are left alone behind the end of the
 	// stream, to send what they have taken.
 	Linger time.Duration

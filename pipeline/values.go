@@ -78,6 +78,9 @@ func parseScaled(v any, want string, units map[string]float64) (int64, error) {
 	return int64(math.Round(f * scale)), nil // 2.3 * 1e6 is a hair less than 2300000
 }
 
+// ParseSize reads bytes as graph files write them: "64MiB", "10MB", "4096".
+func ParseSize(s string) (int64, error) { return parseSize(s) }
+
 // FormatSize writes bytes as a graph file would, rounded for reading: "24.0MiB".
 func FormatSize(n int64) string {
 	switch {
@@ -96,6 +99,7 @@ func FormatSize(n int64) string {
 // needed, and prints as "[secret]" everywhere.
 type Secret struct {
 	env, file string
+	text      string // of one that may stand in the file
 }
 
 func parseSecret(v any) (Secret, error) {
@@ -112,15 +116,22 @@ func parseSecret(v any) (Secret, error) {
 	if len(m) != 1 || hasEnv == hasFile || env+file == "" {
 		return Secret{}, fmt.Errorf("want %s", want)
 	}
-	return Secret{env, file}, nil
+	return Secret{env: env, file: file}, nil
 }
 
 // IsSet tells whether the graph gave the secret a place to come from.
-func (s Secret) IsSet() bool { return s.env != "" || s.file != "" }
+func (s Secret) IsSet() bool { return s.env != "" || s.file != "" || s.text != "" }
+
+// InFile tells that it stands in the graph file as a text; see
+// [Props.SecretOrText].
+func (s Secret) InFile() bool { return s.text != "" }
 
 // Reveal reads the secret: the variable's value, or the file's content without
 // trailing newlines. An unset or empty one is an error that names the place.
 func (s Secret) Reveal() (string, error) {
+	if s.text != "" {
+		return s.text, nil
+	}
 	if s.env != "" {
 		v := os.Getenv(s.env)
 		if v == "" {

@@ -33,22 +33,31 @@ func Attach(ctx context.Context, addr string, streams []StreamSpec, o AttachOpti
 	}
 	h := hello{role: roleProducer, pid: os.Getpid(), name: o.Name, streams: append([]StreamSpec(nil), streams...)}
 	h.boot, _ = startTicks(h.pid) // 0 without /proc
+	at, err := attach(ctx, a, h)
+	if err != nil {
+		return nil, err
+	}
+	return newProducer(a, h, o, at), nil
+}
+
+// attach waits for a consumer at the address.
+func attach(ctx context.Context, a address, h hello) (*attachment, error) {
 	try := attachNamed
 	if a.sock {
 		try = attachUnix
 	}
 	for {
-		p, err := try(ctx, a, h)
+		at, err := try(ctx, a, h)
 		var later *tryLaterError
 		switch {
 		case err == nil:
-			return p, nil
+			return at, nil
 		case !errors.As(err, &later) || a.fd >= 0:
-			return nil, fmt.Errorf("ring: %s: %w", addr, err)
+			return nil, fmt.Errorf("ring: %s: %w", a.text, err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("ring: no consumer took the producer at %s (%w): %w", addr, err, ctx.Err())
+			return nil, fmt.Errorf("ring: no consumer took the producer at %s (%w): %w", a.text, err, ctx.Err())
 		case <-time.After(attachRetry):
 		}
 	}
@@ -59,17 +68,23 @@ type tryLaterError struct{ reason string }
 
 func (e *tryLaterError) Error() string { return e.reason }
 
-func attachUnix(ctx context.Context, a address, h hello) (*Producer, error) {
+func attachUnix(ctx context.Context, a address, h hello) (*attachment, error) {
 	conn, err := dial(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	p, err := greet(ctx, conn, h)
+	fault(faultFound)
+	if _, err := conn.Write(h.encode()); err != nil {
+		_ = conn.Close()
+		return nil, &tryLaterError{"the consumer hung up"}
+	}
+	fault(faultPosted)
+	at, err := welcomed(ctx, conn, h)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	return p, nil
+	return at, nil
 }
 
 func dial(ctx context.Context, a address) (*net.UnixConn, error) {
@@ -97,22 +112,17 @@ func dial(ctx context.Context, a address) (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-// greet says HELLO and waits for the answer, which comes when the consumer calls
-// Accept.
-func greet(ctx context.Context, conn *net.UnixConn, h hello) (*Producer, error) {
+// welcomed waits for the answer to a HELLO, which comes when the consumer calls
+// Accept or Replace, and maps what comes with it.
+func welcomed(ctx context.Context, conn *net.UnixConn, h hello) (*attachment, error) {
+	_ = conn.SetReadDeadline(time.Time{})
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
-	fault(faultFound)
-	if _, err := conn.Write(h.encode()); err != nil {
-		return nil, &tryLaterError{"the consumer hung up"}
-	}
-	fault(faultPosted)
 	buf, oob := make(mem, pageSize), make([]byte, unix.CmsgSpace(2*4))
 	n, oobn, _, _, err := conn.ReadMsgUnix(buf, oob)
 	fds := receivedFDs(oob[:oobn])
-	if err != nil || n == 0 {
+	if late := !stop(); late || err != nil || n == 0 {
 		closeFDs(fds)
-		if ctx.Err() != nil {
+		if late {
 			return nil, &tryLaterError{"the consumer did not accept in time"}
 		}
 		return nil, &tryLaterError{"the consumer hung up"}
@@ -130,26 +140,13 @@ func greet(ctx context.Context, conn *net.UnixConn, h hello) (*Producer, error) 
 	}
 	defer closeFDs(fds)
 	fault(faultWelcome)
-	p, err := mapProducer(fds[0], fds[1], h.streams)
+	at, err := mapProducer(fds[0], fds[1], h.streams)
 	if err != nil {
 		return nil, err
 	}
-	hung := make(chan struct{})
-	go func() {
-		defer close(hung)
-		var b [1]byte
-		for {
-			if _, err := conn.Read(b[:]); err != nil {
-				break
-			}
-		}
-		p.consumerGone()
-	}()
-	p.stop = func() {
-		_ = conn.Close()
-		<-hung
-	}
-	return p, nil
+	at.link = &link{conn: conn, seen: make(chan struct{})}
+	go at.link.watch(at.consumerGone)
+	return at, nil
 }
 
 // receivedFDs takes the fds out of control messages.
@@ -176,7 +173,7 @@ func closeFDs(fds []int) {
 }
 
 // mapProducer maps and checks both files on the producer's side.
-func mapProducer(segFD, consFD int, streams []StreamSpec) (*Producer, error) {
+func mapProducer(segFD, consFD int, streams []StreamSpec) (*attachment, error) {
 	seg, cons, g, err := mapPair(segFD, consFD, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
 		return nil, err
@@ -187,7 +184,7 @@ func mapProducer(segFD, consFD int, streams []StreamSpec) (*Producer, error) {
 		return nil, err
 	}
 	g.populate(seg, usedClasses(streams), unix.MADV_POPULATE_WRITE)
-	return newProducer(g, seg, cons, streams), nil
+	return newAttachment(g, seg, cons), nil
 }
 
 // mapPair maps a segment and its consumer page for anyone but the consumer.

@@ -10,14 +10,14 @@ import (
 )
 
 // attachNamed tries once to attach to the files of a named ring.
-func attachNamed(ctx context.Context, a address, h hello) (*Producer, error) {
+func attachNamed(ctx context.Context, a address, h hello) (*attachment, error) {
 	seg, cons, g, err := openNamed(a.path, unix.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
-	var p *Producer
+	var at *attachment
 	if consumerLives(seg) {
-		p, err = postHello(ctx, seg, cons, g, h)
+		at, err = postHello(ctx, seg, cons, g, h)
 	} else {
 		err = &tryLaterError{fmt.Sprintf("its consumer, pid %d, is dead", seg.u32(segConsumerPID))}
 	}
@@ -26,7 +26,7 @@ func attachNamed(ctx context.Context, a address, h hello) (*Producer, error) {
 		_ = cons.unmap()
 		return nil, err
 	}
-	return p, nil
+	return at, nil
 }
 
 // openNamed maps the files at a path.
@@ -77,7 +77,7 @@ func processIs(pid int, ticks uint64) bool {
 }
 
 // postHello puts the HELLO in the mailbox and waits for the answer.
-func postHello(ctx context.Context, seg, cons mem, g *geometry, h hello) (*Producer, error) {
+func postHello(ctx context.Context, seg, cons mem, g *geometry, h hello) (*attachment, error) {
 	box := seg.a32(wordsOff + wordMailbox)
 	state := cons.a32(consState)
 	fault(faultFound)
@@ -128,18 +128,18 @@ func withdraw(seg mem, box interface {
 }
 
 // watchConsumer completes the attachment.
-func watchConsumer(seg, cons mem, g *geometry, h hello) (*Producer, error) {
+func watchConsumer(seg, cons mem, g *geometry, h hello) (*attachment, error) {
 	g.populate(seg, usedClasses(h.streams), unix.MADV_POPULATE_WRITE)
-	p := newProducer(g, seg, cons, h.streams)
+	at := newAttachment(g, seg, cons)
 	pid, boot := int(seg.u32(segConsumerPID)), seg.u64(segConsumerBoot)
 	if pid == os.Getpid() {
-		return p, nil // both ends in one process die together
+		return at, nil // both ends in one process die together
 	}
-	w, err := watchProcess(pid, boot, p.consumerGone)
+	w, err := watchProcess(pid, boot, at.consumerGone)
 	if err != nil {
 		seg.a32(wordsOff + wordProducerState).Store(producerEnded)
 		return nil, err
 	}
-	p.stop = w.stop
-	return p, nil
+	at.stop = w.stop
+	return at, nil
 }

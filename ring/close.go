@@ -20,10 +20,12 @@ func (r *Reader) Close() error {
 	r.refresh()
 	r.closed = true
 	r.stopPeer() // before the lock: it waits for watchers, which take it
-	if r.State() == Live {
+	switch r.State() {
+	case Live:
 		r.announce(consClosed)
 		r.conclude(Closed, nil)
-	} else if r.State() != Invalid {
+	case Invalid, Replaced, Closed: // the producer knows, and why
+	default:
 		r.announce(consClosed)
 	}
 	r.release.Store(0)

@@ -136,8 +136,7 @@ func TestHangUpIsAnEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.stop() // closes the connection
-	p.stop = func() {}
+	p.at.Load().link.close()
 	for r.State() == Live && ctx.Err() == nil {
 		r.Wait(ctx, time.Second)
 	}
@@ -294,7 +293,7 @@ func TestStopAndClose(t *testing.T) {
 		t.Errorf("Claim of an ended stream: %v", err)
 	}
 	r.Close()
-	if err := p.alive(); !errors.Is(err, ErrGone) {
+	if err := p.Err(); !errors.Is(err, ErrGone) {
 		t.Errorf("after Close: %v", err)
 	}
 }

@@ -90,7 +90,7 @@ func (r *Reader) evict(c *readClass, e *entry) error {
 	}
 	populate(private, unix.MADV_POPULATE_WRITE) // one call instead of a fault a page
 	page := c.arena[e.offset:][:size]
-	copy(private, page[:e.length])
+	Copy(private, page[:e.length])
 	if err := unix.Mprotect(private, unix.PROT_READ); err != nil {
 		_ = private.unmap()
 		return fmt.Errorf("protect a copy: %w", err)

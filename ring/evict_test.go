@@ -107,7 +107,7 @@ func TestEvictKeepsLentFrames(t *testing.T) {
 	}()
 	base := func(f Frame) *byte { return &f.Data[0] }
 	place := base(first.f)
-	written0 := p.classes[0].arena[:size] // where the producer wrote the first frame
+	written0 := p.at.Load().classes[0].arena[:size] // where the producer wrote the first frame
 	overwritten := false
 
 	copied, evicted := 0, 0

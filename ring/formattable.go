@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 )
@@ -21,6 +22,27 @@ func (f *streamFormat) fits(n int) error {
 		return fmt.Errorf("%d bytes; %s with %d channels comes in multiples of %d", n, f.Audio.Sample, f.Audio.Channels, f.size)
 	}
 	return nil
+}
+
+// Fits tells whether a format is one that a ring carries, and n bytes can be a
+// frame of it: what both ends check of every frame.
+func (f Format) Fits(n int) error {
+	s := streamFormat{Format: f}
+	switch {
+	case f.Video != nil:
+		if err := f.Video.check(); err != nil {
+			return err
+		}
+		s.size = f.Video.Size()
+	case f.Audio != nil:
+		if err := f.Audio.check(); err != nil {
+			return err
+		}
+		s.size = f.Audio.frameBytes()
+	default:
+		return errors.New("ring: a format of neither video nor audio")
+	}
+	return s.fits(n)
 }
 
 // encodeVideo writes everything but the state of an entry.

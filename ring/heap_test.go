@@ -25,6 +25,7 @@ func heapPair(t testing.TB, cfg Config, streams []StreamSpec) (*Reader, *Produce
 	if err := cfg.settle(); err != nil {
 		t.Fatal(err)
 	}
+	cfg.Log = slog.New(slog.DiscardHandler)
 	g := plan(cfg, 1, usedClasses(streams))
 	seg := heapMem(g.size)
 	b := backing{g: g, seg: seg, words: seg[wordsOff : wordsOff+pageSize], cons: heapMem(consSize), local: heapMem(localSize(g)), fd: -1}
@@ -35,9 +36,10 @@ func heapPair(t testing.TB, cfg Config, streams []StreamSpec) (*Reader, *Produce
 		t.Fatal(err)
 	}
 	writeStreams(b.cons, h, -1)
-	r := newReader(b, h, h.peer(-1), cfg.CopyLimit, slog.New(slog.DiscardHandler))
-	p := newProducer(g, seg, b.cons, streams)
-	p.users++ // never unmapped: it is Go's
+	r := newReader(b, h, h.peer(-1), cfg)
+	at := newAttachment(g, seg, b.cons)
+	p := newProducer(address{fd: -1}, h, AttachOptions{}, at)
+	at.users++ // never unmapped: it is Go's
 	t.Cleanup(func() { p.Close(); r.Close() })
 	return r, p
 }

@@ -1,10 +1,13 @@
 package ring
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,47 +30,95 @@ const inspectLimit = 3 * time.Second
 // overwrote as unreadable; a named ring shows its latest. The files a dead consumer
 // left are shown with Listening false.
 func Inspect(addr string) (Info, error) {
-	a, err := parseAddr(addr)
+	v, err := lookAt(addr)
 	if err != nil {
 		return Info{}, err
 	}
-	if a.fd >= 0 {
-		return Info{}, fmt.Errorf("ring: cannot inspect %q: %s", addr, addressHelp)
-	}
-	info := Info{Addr: addr, Attachments: []Stats{}}
-	if a.sock {
-		err = info.askUntilAnswered(a)
-	} else {
-		err = info.readFiles(a)
-	}
-	if err != nil {
-		return Info{}, fmt.Errorf("ring: %s: %w", addr, err)
+	defer v.close()
+	info := Info{Addr: addr, Listening: v.listening, Consumer: v.consumer, Attachments: []Stats{}}
+	for _, p := range v.pairs {
+		switch {
+		case p.err != nil:
+			// Its producer wrote over the header, which is no reason not to see the others.
+			info.Attachments = append(info.Attachments, Stats{State: "unreadable: " + p.err.Error()})
+		case p.cons.a32(consState).Load() != consWaiting:
+			info.Attachments = append(info.Attachments, readStats(p.g, p.seg, p.cons))
+		}
 	}
 	return info, nil
 }
 
-func (info *Info) readFiles(a address) error {
+// view is what an observer maps at an address, read-only.
+type view struct {
+	listening bool
+	consumer  Peer
+	pairs     []viewPair
+}
+
+// viewPair is one attachment's memory; or a named ring's that waits for one.
+type viewPair struct {
+	g         *geometry
+	seg, cons mem
+	err       error // why it is not mapped
+}
+
+func (p viewPair) epoch() uint64 {
+	if p.err != nil {
+		return math.MaxUint64
+	}
+	return p.g.epoch
+}
+
+func (p viewPair) unmap() {
+	_ = p.seg.unmap()
+	_ = p.cons.unmap()
+}
+
+func (v *view) close() {
+	for _, p := range v.pairs {
+		p.unmap()
+	}
+}
+
+// lookAt maps what is at an address.
+func lookAt(addr string) (*view, error) {
+	a, err := parseAddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	if a.fd >= 0 {
+		return nil, fmt.Errorf("ring: cannot inspect %q: %s", addr, addressHelp)
+	}
+	v := &view{}
+	if a.sock {
+		err = v.askUntilAnswered(a)
+	} else {
+		err = v.openFiles(a)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ring: %s: %w", addr, err)
+	}
+	return v, nil
+}
+
+func (v *view) openFiles(a address) error {
 	seg, cons, g, err := openNamed(a.path, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
-	defer seg.unmap()
-	defer cons.unmap()
-	info.Listening = consumerLives(seg)
-	info.Consumer = readPeer(cons, consPID, consUID, consBoot, consName)
-	if cons.a32(consState).Load() != consWaiting {
-		info.Attachments = append(info.Attachments, readStats(g, seg, cons))
-	}
+	v.listening = consumerLives(seg)
+	v.consumer = readPeer(cons, consPID, consUID, consBoot, consName)
+	v.pairs = []viewPair{{g: g, seg: seg, cons: cons}}
 	return nil
 }
 
 // askUntilAnswered asks again when the consumer hangs up: it does so to whoever
 // it has no time for, and so may be asked again.
-func (info *Info) askUntilAnswered(a address) error {
+func (v *view) askUntilAnswered(a address) error {
 	ctx, cancel := context.WithTimeout(context.Background(), inspectLimit)
 	defer cancel()
 	for {
-		err := info.askSocket(ctx, a)
+		err := v.askSocket(ctx, a)
 		if !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE) && !errors.Is(err, io.EOF) {
 			return err
 		}
@@ -79,7 +130,7 @@ func (info *Info) askUntilAnswered(a address) error {
 	}
 }
 
-func (info *Info) askSocket(ctx context.Context, a address) error {
+func (v *view) askSocket(ctx context.Context, a address) error {
 	conn, err := dial(ctx, a)
 	if err != nil {
 		return err
@@ -109,18 +160,15 @@ func (info *Info) askSocket(ctx context.Context, a address) error {
 	case len(fds) != 2*w.pairs:
 		return errors.New("the consumer's answer is incomplete")
 	}
-	info.Listening = true
-	info.Consumer = Peer{PID: w.pid, UID: uidOf(w.pid), Name: w.name, Start: startedAt(w.boot)}
+	v.listening = true
+	v.consumer = Peer{PID: w.pid, UID: uidOf(w.pid), Name: w.name, Start: startedAt(w.boot)}
 	for i := 0; i < len(fds); i += 2 {
 		seg, cons, g, err := mapPair(fds[i], fds[i+1], unix.PROT_READ)
 		if err != nil {
-			// Its producer wrote over the header, which is no reason not to see the others.
-			info.Attachments = append(info.Attachments, Stats{State: "unreadable: " + err.Error()})
-			continue
+			seg, cons = nil, nil // mapPair gave them back
 		}
-		info.Attachments = append(info.Attachments, readStats(g, seg, cons))
-		_ = seg.unmap()
-		_ = cons.unmap()
+		v.pairs = append(v.pairs, viewPair{g: g, seg: seg, cons: cons, err: err})
 	}
+	slices.SortStableFunc(v.pairs, func(a, b viewPair) int { return cmp.Compare(a.epoch(), b.epoch()) })
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -113,11 +114,14 @@ func TestExamplesOfLanguages(t *testing.T) {
 	}
 }
 
-var languages = []struct {
-	name, only string
+// language is an example producer.
+type language struct {
+	name, only string // only: the one mode it is run in; "": all
 	hash       func([]byte) string
 	cmd        func(t *testing.T, ctx context.Context, args ...string) *exec.Cmd
-}{
+}
+
+var languages = []language{
 	{"python-numpy", "unix", shaText, func(_ *testing.T, ctx context.Context, args ...string) *exec.Cmd {
 		return python(ctx, withNumpy(), append([]string{"python/example.py"}, args...)...)
 	}},
@@ -291,6 +295,7 @@ func playPolicies(t *testing.T, cmd func(ctx context.Context, addr string) *exec
 				t.Errorf("first frame: %+v", f)
 			}
 			f.Cell.Release()
+			r.Advise(15, 1, "bot.video")
 			r.Reclaim()
 		case "counted":
 			st := r.Stats().Streams[0]
@@ -324,4 +329,87 @@ func playPolicies(t *testing.T, cmd func(ctx context.Context, addr string) *exec
 	}
 	_ = r.Close()
 	_ = l.Close()
+}
+
+// TestEveryLanguageHearsTheReason: a producer that is not taken says why, in the
+// consumer's words, and does not wait any longer.
+func TestEveryLanguageHearsTheReason(t *testing.T) {
+	const reason = "the graph wants a stream of smells"
+	for _, lang := range append(languages, language{name: "c", cmd: func(t *testing.T, ctx context.Context, args ...string) *exec.Cmd {
+		return exec.CommandContext(ctx, compile(t, "example", "-std=c11", "c/example.c"), args...)
+	}}) {
+		for mode, addr := range testAddrs(t) {
+			if mode == "shm" || lang.only != "" && lang.only != mode {
+				continue
+			}
+			t.Run(lang.name+"/"+mode, func(t *testing.T) {
+				ctx := testCtx(t)
+				l, err := Listen(addr, Config{VideoBytes: 4 << 20, Check: func(Peer, []Stream) error { return errors.New(reason) }})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				accepted := make(chan struct{})
+				go func() {
+					defer close(accepted)
+					if r, err := l.Accept(ctx); err == nil {
+						t.Error("it was taken")
+						r.Close()
+					}
+				}()
+				var said strings.Builder
+				cmd := lang.cmd(t, ctx, "--ring", addr, "--frames", "1")
+				cmd.Stderr = &said
+				begin := time.Now()
+				if err := cmd.Run(); err == nil || !strings.Contains(said.String(), reason) {
+					t.Errorf("%v; it says %q", err, said.String())
+				}
+				if d := time.Since(begin); d > 8*time.Second {
+					t.Errorf("it took %v", d)
+				}
+				cancel()
+				<-accepted
+			})
+		}
+	}
+}
+
+// TestExamplesAdapt: told of half its rate, each example leaves out about half of its
+// pictures, and counts them.
+func TestExamplesAdapt(t *testing.T) {
+	const frames = 60
+	for _, lang := range append(languages, language{name: "c", cmd: func(t *testing.T, ctx context.Context, args ...string) *exec.Cmd {
+		return exec.CommandContext(ctx, compile(t, "example", "-std=c11", "c/example.c"), args...)
+	}}) {
+		if lang.name == "python-kernel" || lang.name == "python-plain" {
+			continue
+		}
+		t.Run(lang.name, func(t *testing.T) {
+			ctx := testCtx(t)
+			addr := "unix:" + filepath.Join(t.TempDir(), "s")
+			l, err := Listen(addr, Config{VideoBytes: 4 << 20})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			cmd := lang.cmd(t, ctx, "--ring", addr, "--frames", strconv.Itoa(frames), "--size", "160x90", "--fps", "60", "--adapt")
+			start(t, cmd)
+			r, err := l.Accept(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			r.Advise(30000, 1000, "")
+			takeAll(t, ctx, r, fnvText)
+			if err := cmd.Wait(); err != nil {
+				t.Error(err)
+			}
+			st := r.Stats().Streams[0]
+			if st.Frames+st.DroppedPolicy != frames || st.DroppedPolicy < 20 || st.DroppedPolicy > 30 {
+				t.Errorf("%d pictures, %d left out, of %d", st.Frames, st.DroppedPolicy, frames)
+			}
+		})
+	}
 }

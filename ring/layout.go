@@ -14,7 +14,7 @@ package ring
 
 const (
 	abiMajor = 1 // another major is another protocol
-	abiMinor = 0 // a higher minor adds fields and optional features only
+	abiMinor = 1 // a higher minor adds fields and optional features only
 
 	segMagic     = 0x474e495245504950 // "PIPERING" in memory
 	consMagic    = 0x534e4f4345504950 // "PIPECONS"
@@ -225,6 +225,8 @@ const (
 	consAbandoned = 0x210 // u64 claims
 	consWaits     = 0x218 // u64
 	consWakeUps   = 0x220 // u64
+	consHeldSince = 0x228 // u64 ns: since when the oldest frame that is out is out; 0: none
+	consHolder    = 0x230 // char [64]: the edge of the graph that holds frames up; "": none
 
 	consClasses   = 0x300
 	consClassSize = 0x100
@@ -255,6 +257,7 @@ const (
 	consClosed   = 3
 	consRefused  = 4 // the HELLO was refused: see the reason
 	consInvalid  = 5 // the producer broke the protocol: see the reason
+	consReplaced = 6 // another ring waits for the producer: see the reason
 )
 
 const (
@@ -274,7 +277,8 @@ var (
 	_ = [pageSize]struct{}{}[wordClasses+classCount*wordClassSize-1]
 	_ = [consStreams]struct{}{}[consClasses+classCount*consClassSize-1]
 	_ = [consSize]struct{}{}[consStreams+maxStreams*consStreamSize-1]
-	_ = [consClasses]struct{}{}[consReason+consReasonSize-1]
+	_ = [consCopyLimit]struct{}{}[consReason+consReasonSize-1]
+	_ = [consClasses]struct{}{}[consHolder+nameSize-1]
 	_ = [slotSize]struct{}{}[slotIndex+7]
 	_ = [formatSize]struct{}{}[formatChroma+formatTextSize-1]
 	_ = [pageSize]struct{}{}[helloSize+maxStreams*helloStreamSize-1]

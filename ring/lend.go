@@ -31,7 +31,7 @@ func (r *Reader) Take(k Kind) Frame {
 		return f
 	}
 	f.Cell = r.newCell()
-	e.status, e.cell = entryLent, f.Cell
+	e.status, e.cell, e.lent = entryLent, f.Cell, r.clock
 	r.delivered(c, f)
 	return f
 }
@@ -68,7 +68,7 @@ func (r *Reader) takeCopy(c *readClass) (Frame, bool) {
 			return Frame{}, false
 		}
 	} else {
-		copy(b.mem, f.Data)
+		Copy(b.mem, f.Data)
 	}
 	b.class, b.length = c, int64(len(f.Data))
 	f.Data, f.Copied = b.mem[:len(f.Data):len(f.Data)], true

@@ -4,7 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +22,19 @@ type Config struct {
 	Slots      int          // frames per class, a power of two from 4 to 65536; default 1024
 	CopyLimit  int64        // bytes of copies alive at a time, by TakeCopy and Evict; default 256 MiB
 	Log        *slog.Logger // default: silent
-	Refused    func(error)  // told of each producer that was not taken, and why; may be nil
-	Name       string       // who consumes, shown to producers and tools; default "mpipe"
+	// WriterTimeout is how long a writer of a live producer may keep a claim open
+	// while others wait for it, before the ring is replaced; default 5 s, negative
+	// for never.
+	WriterTimeout time.Duration
+	// AllowUID lists the users whose processes may be producers, as the kernel
+	// tells them; default: this process's own and root.
+	AllowUID []int
+	Mode     os.FileMode // permissions of the socket, or of a named ring's files; default 0600
+	// Check says whether a producer's streams will do; an error is the reason
+	// that it is refused with. May be nil, and must not call the listener.
+	Check   func(Peer, []Stream) error
+	Refused func(error) // told of each producer that was not taken, and why; may be nil
+	Name    string      // who consumes, shown to producers and tools; default "mpipe"
 
 	startAtWrap bool // tests: begin where sequence and position are about to wrap
 }
@@ -30,6 +46,7 @@ const MaxArena = 1 << 36
 type Listener struct {
 	impl interface {
 		accept(ctx context.Context) (*Reader, error)
+		replace(ctx context.Context, old *Reader) (*Reader, error)
 		close() error
 	}
 	once sync.Once
@@ -60,6 +77,9 @@ func Listen(addr string, cfg Config) (*Listener, error) {
 	if cfg.Refused == nil {
 		cfg.Refused = func(error) {}
 	}
+	if cfg.Check == nil {
+		cfg.Check = func(Peer, []Stream) error { return nil }
+	}
 	if cfg.Name == "" {
 		cfg.Name = "mpipe"
 	}
@@ -81,6 +101,45 @@ func Listen(addr string, cfg Config) (*Listener, error) {
 // It returns ctx's error when ctx ends, and ErrClosed after Close. One goroutine
 // may call it at a time.
 func (l *Listener) Accept(ctx context.Context) (*Reader, error) { return l.impl.accept(ctx) }
+
+// Replace waits for the producer of a reader whose state is Replaced, with a new
+// ring for it; what was committed in the old one is to be taken before. A producer
+// that ends, dies or hangs up instead gives a [GoneError]. Frames of the old reader
+// stay valid; close it when Replace has returned.
+func (l *Listener) Replace(ctx context.Context, old *Reader) (*Reader, error) {
+	if old.State() != Replaced {
+		return nil, fmt.Errorf("ring: the ring of producer %s was not replaced: it is %v", old.producer, old.State())
+	}
+	if n := old.ringsHeld(); n >= oldRingsMost {
+		return nil, fmt.Errorf("ring: producer %s got stuck %d times, and frames of every ring are still held; it is left alone", old.producer, n)
+	}
+	r, err := l.impl.replace(ctx, old)
+	if err == nil {
+		r.older = append(old.older, old)
+	}
+	return r, err
+}
+
+// oldRingsMost is how many replaced rings of one producer may still be mapped
+// because of frames that are held: each has the size of the first.
+const oldRingsMost = 4
+
+// ringsHeld counts the rings before this one that are still mapped.
+func (r *Reader) ringsHeld() int {
+	r.older = slices.DeleteFunc(r.older, func(o *Reader) bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.snapshot != nil
+	})
+	return len(r.older)
+}
+
+// GoneError: the producer went away instead of taking another ring.
+type GoneError struct{ Producer Peer }
+
+func (e *GoneError) Error() string {
+	return fmt.Sprintf("ring: producer %s is gone", e.Producer)
+}
 
 // Close removes the address and makes Accept return. Attachments go on.
 func (l *Listener) Close() error {
@@ -138,6 +197,33 @@ func usedClasses(streams []StreamSpec) (used [classCount]bool) {
 	return used
 }
 
+// admit tells why a producer is not taken, in words for it.
+func (cfg *Config) admit(h hello, uid int, g *geometry) error {
+	if err := cfg.allow(uid); err != nil {
+		return err
+	}
+	if err := fitStreams(h.streams, g); err != nil {
+		return err
+	}
+	return cfg.Check(h.peer(uid), streamsOf(h))
+}
+
+// allow refuses processes of users that the ring is not for.
+func (cfg *Config) allow(uid int) error {
+	if !slices.Contains(cfg.AllowUID, uid) {
+		return fmt.Errorf("user %d may not write here; the consumer takes producers of the users %v (its allow_uid)", uid, cfg.AllowUID)
+	}
+	return nil
+}
+
+// streamsOf numbers the streams of a HELLO.
+func streamsOf(h hello) (out []Stream) {
+	for i, s := range h.streams {
+		out = append(out, Stream{ID: uint16(i), StreamSpec: s})
+	}
+	return out
+}
+
 // peerOf describes the producer of a HELLO.
 func (h hello) peer(uid int) Peer {
 	name := h.name
@@ -147,13 +233,21 @@ func (h hello) peer(uid int) Peer {
 	return Peer{PID: h.pid, UID: uid, Name: name, Start: startedAt(h.boot)}
 }
 
-// uidOf asks /proc who owns a process; -1 when it cannot tell.
+// uidOf gives the effective user of a process; -1 when /proc cannot tell. The
+// owner of its folder there would not do: that is root for a process that changed
+// its user.
 func uidOf(pid int) int {
-	var st unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d", pid), &st) != nil {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
 		return -1
 	}
-	return int(st.Uid)
+	_, after, _ := strings.Cut(string(b), "\nUid:")
+	if fields := strings.Fields(after); len(fields) > 1 {
+		if uid, err := strconv.Atoi(fields[1]); err == nil { // real, effective, saved, of files
+			return uid
+		}
+	}
+	return -1
 }
 
 // closeFD closes a file that is only written through mappings.

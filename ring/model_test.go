@@ -26,6 +26,9 @@ func TestModels(t *testing.T) {
 		{"recovery.pml", []string{"", "HANGUP"}, []string{
 			"TIMEOUT", "EARLY_END", "ANY_TAG", "TAG_FIRST", "SKIP_ONE", "SKIP_ALL", "BLIND_CAS", "HANGUP TIMEOUT",
 		}},
+		{"replace.pml", []string{""}, []string{
+			"SAME_MEMORY", "NO_HOLD", "COUNT_ONCE", "NO_FINAL", "TWO_ADOPT", "NO_STATE", "COUNT_READ",
+		}},
 	} {
 		if testing.Short() {
 			m.holds, m.mutants = m.holds[:1], m.mutants[:2]

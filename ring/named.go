@@ -84,12 +84,16 @@ func (l *namedListener) claimPath() (stale int, err error) {
 		if err != nil {
 			return -1, fmt.Errorf("ring: open %s: %w", l.path, err)
 		}
-		var magic [8]byte
-		if n, _ := unix.Pread(fd, magic[:], segMagicOff); n != 8 || mem(magic[:]).u64(0) != segMagic {
+		head := make(mem, segConsumerBoot+8)
+		if n, _ := unix.Pread(fd, head, 0); n != len(head) || head.u64(segMagicOff) != segMagic {
 			closeFD(fd)
 			return -1, fmt.Errorf("ring: %s exists and is not a ring; choose another name or remove it", l.path)
 		}
-		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil && !processIs(int(head.u32(segConsumerPID)), head.u64(segConsumerBoot)) {
+			err = lockBriefly(fd) // a tool makes sure that it is left over
+		}
+		if err != nil {
 			closeFD(fd)
 			return -1, &InUseError{Addr: l.path}
 		}
@@ -130,13 +134,13 @@ func (l *namedListener) renew(replace bool) (err error) {
 			_ = os.Remove(temp + consumerSuffix)
 		}
 	}()
-	if p.segFD, err = createFile(temp, g.size); err != nil {
+	if p.segFD, err = createFile(temp, g.size, l.cfg.Mode); err != nil {
 		return err
 	}
 	if err := unix.Flock(p.segFD, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return fmt.Errorf("ring: lock %s: %w", temp, err)
 	}
-	if p.consFD, err = createFile(temp+consumerSuffix, consSize); err != nil {
+	if p.consFD, err = createFile(temp+consumerSuffix, consSize, l.cfg.Mode&0o444|0o600); err != nil {
 		return err
 	}
 	if err := p.fill(l.cfg); err != nil {
@@ -168,12 +172,16 @@ func (l *namedListener) renew(replace bool) (err error) {
 	return nil
 }
 
-func createFile(path string, size int) (int, error) {
+func createFile(path string, size int, mode os.FileMode) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT|unix.O_TRUNC|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return -1, fmt.Errorf("ring: create %s: %w", path, err)
 	}
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
+	err = unix.Ftruncate(fd, int64(size))
+	if err == nil {
+		err = unix.Fchmod(fd, uint32(mode)) // whatever the umask
+	}
+	if err != nil {
 		closeFD(fd)
 		return -1, fmt.Errorf("ring: %s: %w", path, err)
 	}
@@ -252,6 +260,24 @@ func (l *namedListener) accept(ctx context.Context) (*Reader, error) {
 	}
 }
 
+// replace waits for the next HELLO: a producer finds the new files at the path.
+func (l *namedListener) replace(ctx context.Context, old *Reader) (*Reader, error) {
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-old.left:
+			cancel()
+		case <-wait.Done():
+		}
+	}()
+	r, err := l.accept(wait)
+	if err != nil && ctx.Err() == nil && wait.Err() != nil {
+		return nil, &GoneError{old.producer}
+	}
+	return r, err
+}
+
 // locked runs f unless the listener is closed.
 func (l *namedListener) locked(f func() error) error {
 	l.mu.Lock()
@@ -327,7 +353,7 @@ func (l *namedListener) take(word uint32) (r *Reader, err error) {
 		err = fmt.Errorf("a HELLO of role %d from pid %d in the mailbox of pid %d", h.role, h.pid, pid)
 	}
 	if err == nil {
-		err = fitStreams(h.streams, p.g)
+		err = l.cfg.admit(h, uidOf(pid), p.g)
 	}
 	if err == nil {
 		err = p.g.touch(p.segFD, usedClasses(h.streams))
@@ -347,7 +373,7 @@ func (l *namedListener) attach(p *namedPair, h hello) (*Reader, error) {
 	p.b.fd = own
 	p.g.populate(p.b.seg, usedClasses(h.streams), unix.MADV_POPULATE_READ)
 	writeStreams(p.b.cons, h, uid)
-	r := newReader(p.b, h, h.peer(uid), l.cfg.CopyLimit, l.cfg.Log)
+	r := newReader(p.b, h, h.peer(uid), l.cfg)
 	w, err := watchProcess(h.pid, h.boot, func() { r.peerEvent(peerDied) })
 	if err != nil {
 		closeFD(own)

@@ -29,6 +29,9 @@ var helpers = map[string]func(args []string) error{
 	"hang":    helperHang,
 	"drain":   helperDrain,
 	"paced":   helperPaced,
+
+	"soak-produce": helperSoakProduce,
+	"soak-consume": helperSoakConsume,
 }
 
 var testDir string // for compiled C programs
@@ -190,11 +193,13 @@ func helperCounted(args []string) error {
 		if err != nil {
 			return err
 		}
+		stamp := int64(i)
 		s.Data[0] = byte(i)
-		if size > 64 { // something to draw
+		if size > 64 { // something to draw, and to stamp
 			fillPattern(s.Data, i)
+			stamp = Now()
 		}
-		s.Commit(int64(i), 0, 0)
+		s.Commit(stamp, 0, 0)
 	}
 	_ = w.Close()
 	return p.Close()
@@ -260,7 +265,7 @@ func helperDie(args []string) error {
 			}
 		}
 		if i == 6 { // and one that was never tagged: the thread died right after its compare-and-swap
-			c := &w.p.classes[0]
+			c := &w.at.classes[0]
 			if _, _, _, ok := w.advance(c, 0, 1234); !ok {
 				return ErrFull
 			}

@@ -5,74 +5,50 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // AttachOptions are what a producer may say about itself.
 type AttachOptions struct {
 	Name string // shown to the consumer and to tools: "mpipe feed"
+	// Reattach has the producer find the next consumer at the address, or the
+	// next ring of the same one, by itself: Claim and End then wait for it as long
+	// as their policy lets them and go on there. Formats are published again,
+	// ended streams are ended again, the first frame of each stream carries
+	// FlagDiscont, and Lost counts what was lost. A frame that finds no consumer in
+	// time gets ErrFull. Without it such calls return ErrGone or ErrStopped, and
+	// the program may call [Producer.Reattach].
+	Reattach bool
 }
 
-// Producer is a process's end of one attachment. All its methods may be called
-// from any goroutine.
+// Producer is a process's end of a ring: of one attachment, and with Reattach of
+// one after the other. All its methods may be called from any goroutine.
 type Producer struct {
-	g       *geometry
-	seg     mem // the segment, read-write
-	cons    mem // the consumer page, read-only
+	addr    address
+	hello   hello
+	options AttachOptions
 	streams []StreamSpec
-	peer    Peer
-	classes [classCount]writeClass
 
-	consState *atomic.Uint32
-	gone      atomic.Bool // the consumer is proven dead, or closed its connection
-	closed    atomic.Bool
-	ended     [maxStreams]atomic.Bool
+	at     atomic.Pointer[attachment] // the current one
+	closed atomic.Bool
+	ended  [maxStreams]atomic.Bool
+	fresh  [maxStreams]atomic.Bool // the next commit is the first of its attachment
+	lost   atomic.Int64
+	epochs atomic.Int64
 
 	endMu   sync.Mutex // End; taken before mu
 	control *Writer    // for End
 
-	mu      sync.Mutex // publishing formats, the writer table, the mappings
+	mu      sync.Mutex // publishing formats, changing at
 	formats [maxFormats]atomic.Pointer[streamFormat]
-	users   int // writers not closed: the mapping stays while there are any
-	mapped  bool
-	stop    func() // ends the watchers, closes the connection
+	endSaid uint32 // streams whose end was committed in the current attachment
+
+	search search // for the next attachment
 }
 
-// writeClass is one class's ring as writers see it.
-type writeClass struct {
-	classGeometry
-	table        mem
-	arena        mem
-	write        *atomic.Uint64
-	spaceWaiters *atomic.Uint32
-	read         *atomic.Uint64 // in the consumer page: read-only
-	spaceSeq     *atomic.Uint32 // likewise
-}
-
-// newProducer takes over the mappings. The caller starts the watchers and sets
-// stop.
-func newProducer(g *geometry, seg, cons mem, streams []StreamSpec) *Producer {
-	p := &Producer{
-		g: g, seg: seg, cons: cons, streams: streams, mapped: true, users: 1,
-		peer:      readPeer(cons, consPID, consUID, consBoot, consName),
-		consState: cons.a32(consState), stop: func() {},
-	}
-	for c := range g.classes {
-		cg := g.classes[c]
-		if !cg.used() {
-			continue
-		}
-		words := seg[wordsOff+wordClasses+c*wordClassSize:]
-		cc := cons[consClasses+c*consClassSize:]
-		p.classes[c] = writeClass{
-			classGeometry: cg, table: cg.table(seg), arena: cg.arena(seg),
-			write: words.a64(wordWrite), spaceWaiters: words.a32(wordSpaceWaiters),
-			read: cc.a64(consRead), spaceSeq: cc.a32(consSpaceSeq),
-		}
-	}
-	fault(faultMapped)
-	seg.a32(wordsOff + wordProducerState).Store(producerAttached)
-	fault(faultAttached)
+func newProducer(a address, h hello, o AttachOptions, at *attachment) *Producer {
+	p := &Producer{addr: a, hello: h, options: o, streams: h.streams}
+	p.at.Store(at)
+	p.epochs.Store(1)
 	return p
 }
 
@@ -80,41 +56,18 @@ func newProducer(g *geometry, seg, cons mem, streams []StreamSpec) *Producer {
 func (p *Producer) Streams() []StreamSpec { return append([]StreamSpec(nil), p.streams...) }
 
 // Consumer tells who reads.
-func (p *Producer) Consumer() Peer { return p.peer }
+func (p *Producer) Consumer() Peer { return p.at.Load().peer }
 
-// alive tells whether the consumer takes frames, and if not, why.
-func (p *Producer) alive() error {
-	switch state := p.consState.Load(); state { // SYNC POINT state
-	case consLive:
-		if p.gone.Load() {
-			return ErrGone
-		}
-		return nil
-	case consStopping:
-		if p.gone.Load() {
-			return ErrGone
-		}
-		return ErrStopped
-	case consInvalid, consRefused:
-		return fmt.Errorf("%w: %s", ErrGone, p.cons.text(consReason, consReasonSize))
-	default:
-		return ErrGone
+// Err says why the consumer takes no frames: [ErrStopped], or [ErrGone] with its
+// reason where it gave one. nil while it takes them.
+func (p *Producer) Err() error {
+	at := p.at.Load()
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	if !at.mapped {
+		return ErrClosed
 	}
-}
-
-// consumerGone is what a watcher calls.
-func (p *Producer) consumerGone() {
-	p.gone.Store(true)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.mapped {
-		return
-	}
-	for c := range p.classes {
-		if w := &p.classes[c]; w.used() {
-			futexWake(w.spaceSeq, wakeAll)
-		}
-	}
+	return at.alive()
 }
 
 // SetVideo publishes a format of a stream and gives the id that its frames
@@ -130,7 +83,7 @@ func (p *Producer) SetVideo(stream int, f VideoFormat) (uint32, error) {
 	if n, most := f.Size(), p.streams[stream].MaxFrame; n > most {
 		return 0, fmt.Errorf("ring: a %s picture of %dx%d takes %d bytes, but stream %q declared at most %d; declare more when attaching", f.FourCC, f.Width, f.Height, n, p.streams[stream].Name, most)
 	}
-	return p.publish(stream, &streamFormat{Format: Format{Video: &f}, stream: uint16(stream), size: f.Size()}, func(m mem) { encodeVideo(m, stream, f) })
+	return p.publish(&streamFormat{Format: Format{Video: &f}, stream: uint16(stream), size: f.Size()})
 }
 
 // SetAudio is SetVideo for audio.
@@ -141,7 +94,7 @@ func (p *Producer) SetAudio(stream int, f AudioFormat) (uint32, error) {
 	if err := f.check(); err != nil {
 		return 0, err
 	}
-	return p.publish(stream, &streamFormat{Format: Format{Audio: &f}, stream: uint16(stream), size: f.frameBytes()}, func(m mem) { encodeAudio(m, stream, f) })
+	return p.publish(&streamFormat{Format: Format{Audio: &f}, stream: uint16(stream), size: f.frameBytes()})
 }
 
 func (p *Producer) checkStream(stream int, k Kind) error {
@@ -155,29 +108,25 @@ func (p *Producer) checkStream(stream int, k Kind) error {
 }
 
 // publish writes a format into the next free entry, unless the stream has it.
-func (p *Producer) publish(stream int, f *streamFormat, encode func(mem)) (uint32, error) {
+func (p *Producer) publish(f *streamFormat) (uint32, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.mapped || p.closed.Load() {
+	if p.closed.Load() {
 		return 0, ErrClosed
 	}
 	for i := range p.formats {
 		have := p.formats[i].Load()
 		if have == nil {
 			f.ID = uint32(i + 1)
-			entry := p.seg[formatsOff+i*formatSize:][:formatSize]
-			encode(entry)
-			fault(faultFormat)
-			entry.a32(formatState).Store(formatPublished) // SYNC POINT format
-			fault(faultPublished)
+			p.at.Load().publish(f)
 			p.formats[i].Store(f)
 			return f.ID, nil
 		}
-		if have.stream == uint16(stream) && sameFormat(have, f) {
+		if have.stream == f.stream && sameFormat(have, f) {
 			return have.ID, nil
 		}
 	}
-	return 0, fmt.Errorf("ring: stream %q needs a new format, but an attachment holds %d; attach again", p.streams[stream].Name, maxFormats)
+	return 0, fmt.Errorf("ring: stream %q needs a new format, but an attachment holds %d; attach again", p.streams[f.stream].Name, maxFormats)
 }
 
 func sameFormat(a, b *streamFormat) bool {
@@ -191,17 +140,15 @@ func sameFormat(a, b *streamFormat) bool {
 // the consumer holds: what a producer needs to slow down before it must drop.
 func (p *Producer) Fill(k Kind) (used, capacity int64, heldFrames int) {
 	c, ok := k.class()
-	if !ok || !p.classes[c].used() {
+	at := p.at.Load()
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	if !ok || !at.mapped || !at.classes[c].used() {
 		return 0, 0, 0
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.mapped {
-		return 0, 0, 0
-	}
-	w := &p.classes[c]
+	w := &at.classes[c]
 	read, write := cursor(w.read.Load()), cursor(w.write.Load())
-	held := p.cons.a64(consClasses + c*consClassSize + consHeld).Load()
+	held := at.cons.a64(consClasses + c*consClassSize + consHeld).Load()
 	return int64(min(w.dist(read.pos(), write.pos()), w.capacity)) * granule, int64(w.capacity) * granule, int(held)
 }
 
@@ -226,20 +173,36 @@ func (p *Producer) end(stream int, policy Policy) error {
 		return nil
 	}
 	if p.control == nil {
-		w, err := p.takeEntry()
+		w, err := p.newWriter()
 		if err != nil {
 			return err
 		}
 		p.control = w
 	}
 	p.ended[stream].Store(true)
-	s, err := p.control.reserve(stream, 0, 0, policy, true)
-	if err != nil {
-		p.ended[stream].Store(false)
-		return err
+	for {
+		s, err := p.control.reserve(stream, 0, 0, policy, true)
+		if err != nil {
+			p.ended[stream].Store(false)
+			return err
+		}
+		s.Commit(Now(), 0, FlagEOS)
+		if p.said(stream) {
+			return nil
+		}
 	}
-	s.Commit(Now(), 0, FlagEOS)
-	return nil
+}
+
+// said notes that a stream's end stands in the current attachment, so that it is
+// said again in the next; false when that has come already.
+func (p *Producer) said(stream int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.at.Load() != p.control.at {
+		return false
+	}
+	p.endSaid |= 1 << stream
+	return true
 }
 
 // Close ends the streams that are not ended, as far as there are free slots, and
@@ -250,6 +213,7 @@ func (p *Producer) Close() error {
 	if p.closed.Swap(true) {
 		return nil
 	}
+	p.search.close()
 	for i := range p.streams {
 		_ = p.end(i, Drop) // a full ring is no reason to wait: the end of the attachment ends them too
 	}
@@ -259,29 +223,12 @@ func (p *Producer) Close() error {
 		p.control = nil
 	}
 	p.endMu.Unlock()
-	p.mu.Lock()
-	p.seg.a32(wordsOff + wordProducerState).Store(producerEnded) // SYNC POINT end
-	fault(faultEnded)
-	seq := p.seg.a32(wordsOff + wordDataSeq)
-	seq.Add(1)
-	futexWake(seq, 1)
-	fault(faultUnsaid)
+	p.mu.Lock() // after this nobody publishes
+	at := p.at.Load()
 	p.mu.Unlock()
-	p.stop() // without the lock: it waits for watchers, which take it
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.leave()
+	at.leave()
+	at.release()
 	return nil
-}
-
-// leave unmaps when the last user goes. p.mu is held.
-func (p *Producer) leave() {
-	p.users--
-	if p.users == 0 {
-		p.mapped = false
-		_ = p.seg.unmap()
-		_ = p.cons.unmap()
-	}
 }
 
 // Writer takes an entry of the writer table: one for each goroutine that claims.
@@ -290,29 +237,41 @@ func (p *Producer) Writer() (*Writer, error) {
 	if p.closed.Load() {
 		return nil, ErrClosed
 	}
-	return p.takeEntry()
+	return p.newWriter()
 }
 
-func (p *Producer) takeEntry() (*Writer, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.mapped {
-		return nil, ErrClosed
+func (p *Producer) newWriter() (*Writer, error) {
+	w := &Writer{p: p}
+	for {
+		at := p.at.Load()
+		err := w.bind(at)
+		if err == nil || at == p.at.Load() {
+			if err != nil {
+				return nil, err
+			}
+			return w, nil
+		}
+	}
+}
+
+// bind takes an entry of an attachment's writer table.
+func (w *Writer) bind(at *attachment) error {
+	at.mu.Lock()
+	defer at.mu.Unlock()
+	if !at.mapped {
+		return ErrClosed
 	}
 	for i := range maxWriters {
-		e := p.seg[writersOff+i*writerSize:][:writerSize]
+		e := at.seg[writersOff+i*writerSize:][:writerSize]
 		if !e.a32(writerState).CompareAndSwap(writerFree, writerLive) {
 			continue
 		}
 		fault(faultWriterEntry)
 		e.a32(writerPID).Store(uint32(os.Getpid()))
 		e.a32(writerTID).Store(0) // goroutines are not bound to threads
-		p.users++
-		return &Writer{p: p, index: i, entry: e, frames: e.a64(writerFrames).Load()}, nil
+		at.users++
+		w.at, w.index, w.entry, w.frames = at, i, e, e.a64(writerFrames).Load()
+		return nil
 	}
-	return nil, fmt.Errorf("ring: %d writers are in use; close one", maxWriters)
+	return fmt.Errorf("ring: %d writers are in use; close one", maxWriters)
 }
-
-// goneAfter bounds how long a writer sleeps before it looks again whether the
-// consumer lives: its watcher does so at once, this is for what it misses.
-const goneAfter = 100 * time.Millisecond

@@ -31,6 +31,8 @@ type readClass struct {
 	shown   bool // the owner has seen head by Peek
 	starved bool // the frame at peek needs a copy and the copy limit is reached
 
+	obstacle obstacle // the claim that read waits for
+
 	owed    bool   // read moved and a wake-up of writers was put off
 	largest uint64 // granules of the largest extent seen, without a skipped tail
 
@@ -46,6 +48,7 @@ type entry struct {
 	extent uint64
 	offset uint64
 	length uint64
+	lent   int64 // when, ns, as of the last time the owner looked around
 	cell   *Cell
 }
 
@@ -129,7 +132,7 @@ func (r *Reader) find(c *readClass) bool {
 		return true
 	}
 	c.starved = false
-	if r.State() >= Invalid {
+	if s := r.State(); s == Invalid || s == Closed {
 		return false
 	}
 	var blocked uint32 // streams with an earlier claim that is not committed
@@ -156,6 +159,7 @@ func (r *Reader) find(c *readClass) bool {
 		}
 		if e.status != entryPending && seq == c.next.seq() {
 			c.next = c.span.next(c.next, e.extent)
+			c.cons.a64(consPeek).Store(uint64(c.next))
 		}
 	}
 }

@@ -62,10 +62,14 @@ const (
 	Dead                 // the producer is proven dead, or closed its connection without a word
 	Invalid              // the producer broke the protocol; Err says how, and nothing more is delivered
 	Closed               // the reader was closed
+	// Replaced: a writer of a live producer stood in the way of others for
+	// Config.WriterTimeout. What was committed can still be taken; then
+	// [Listener.Replace] gives the producer another ring.
+	Replaced
 )
 
 func (s State) String() string {
-	return [...]string{"live", "ended", "dead", "invalid", "closed"}[min(s, Closed)]
+	return [...]string{"live", "ended", "dead", "invalid", "closed", "replaced"}[min(s, Replaced)]
 }
 
 // Peer is a process at one end of a ring.
@@ -127,27 +131,37 @@ type Reader struct {
 	release, room                     *atomic.Uint32
 
 	// Owner only.
-	cells     []*Cell // free
+	cells     []*Cell   // free
+	older     []*Reader // of rings this one replaces, perhaps still held
 	evicted   []evictedRange
 	copies    []*copyBuf // out
 	spare     []*copyBuf // free to be used again
 	copyLimit int64
 	alive     int64  // bytes of copies out and of evicted ranges
 	ended     uint32 // streams whose FlagEOS was taken
-	final     bool   // the write cursors are final: the producer is over
+	final     bool   // the write cursors are final: the attachment is over
+	graceEnd  int64  // Replaced: when they become so, ns
+	clock     int64  // ns, as of the last Reclaim
 	lastSeq   uint32 // dataSeq when the owner last looked at its own conditions
 	lastState State
 	spins     int
 	closed    bool
 
-	state atomic.Uint32
-	peer  atomic.Uint32 // what the watchers saw: peerDied, peerHungUp
-	over  chan struct{} // closed when the attachment is over, however
+	writerTimeout time.Duration // 0: never
+
+	state  atomic.Uint32
+	hellos chan pendingProducer // over a socket: the HELLO said once more
+	moved  bool                 // its connection is another reader's now
+	again  atomic.Bool          // the producer may say HELLO once more: the ring is replaced
+	peer   atomic.Uint32        // what the watchers saw: peerDied, peerHungUp
+	over   chan struct{}        // closed when the attachment is over, however
+	left   chan struct{}        // closed when the producer died or hung up
 
 	mu       sync.Mutex // guards what follows, and the mappings against Stats
 	err      error
 	snapshot *Stats // the last word, once unmapped
 	overOnce sync.Once
+	leftOnce sync.Once
 	stopPeer func() // ends the watchers, closes the connection
 }
 
@@ -158,20 +172,20 @@ const (
 
 // newReader takes over the backing. The caller starts the watchers and sets
 // stopPeer.
-func newReader(b backing, h hello, producer Peer, copyLimit int64, log *slog.Logger) *Reader {
+func newReader(b backing, h hello, producer Peer, cfg Config) *Reader {
 	r := &Reader{
-		b: b, log: log, producer: producer, copyLimit: copyLimit,
+		b: b, log: cfg.Log, producer: producer, copyLimit: cfg.CopyLimit, writerTimeout: cfg.WriterTimeout,
 		dataSeq:     b.words.a32(wordDataSeq),
 		dataWaiters: b.words.a32(wordDataWaiters),
 		fullWaiters: b.words.a32(wordFullWaiters),
 		release:     b.local.a32(localRelease),
 		room:        b.local.a32(localRoom),
 		over:        make(chan struct{}),
+		left:        make(chan struct{}),
+		hellos:      make(chan pendingProducer, 1),
 		stopPeer:    func() {},
 	}
-	for i, s := range h.streams {
-		r.streams = append(r.streams, Stream{ID: uint16(i), StreamSpec: s})
-	}
+	r.streams = streamsOf(h)
 	r.release.Store(0)
 	r.room.Store(1) // room in the graph is rare and always worth a wake-up
 	n := cellsFor(b.g)
@@ -192,6 +206,7 @@ func newReader(b backing, h hello, producer Peer, copyLimit int64, log *slog.Log
 		}
 	}
 	r.lastSeq = r.dataSeq.Load()
+	r.clock = Now()
 	return r
 }
 
@@ -214,7 +229,7 @@ func (r *Reader) class(k Kind) *readClass {
 // or Wait. What was committed before an end can still be taken after it.
 func (r *Reader) State() State { return State(r.state.Load()) }
 
-// Err says why the state is Dead or Invalid; nil otherwise.
+// Err says why the state is Dead, Invalid or Replaced; nil otherwise.
 func (r *Reader) Err() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,28 +251,42 @@ func (r *Reader) Drained(k Kind) bool {
 	return r.final && !r.find(c) && c.next == c.end
 }
 
-// refresh notices the end of the producer. From then on the write cursors as
-// they stand are final: whatever a process that only hung up still writes is
-// never looked at.
+// refresh notices the end of the producer, and writers that are stuck.
 func (r *Reader) refresh() {
-	if r.final || r.State() != Live {
-		return
+	switch {
+	case r.final:
+	case r.State() == Live:
+		r.refreshLive()
+	case r.State() == Replaced:
+		r.settleReplaced()
 	}
-	var state State
-	var err error
+}
+
+func (r *Reader) refreshLive() {
 	// The watchers are looked at first: a producer that ends and then hangs up
 	// stores its word before it closes the connection.
 	peer := r.peer.Load()
 	switch said := r.b.words.a32(wordProducerState).Load(); { // SYNC POINT end
 	case said == producerEnded:
-		state = Ended
+		if r.seal() {
+			r.conclude(Ended, nil)
+		}
 	case peer&peerDied != 0:
-		state, err = Dead, fmt.Errorf("ring: producer %s died", r.producer)
+		if r.seal() {
+			r.conclude(Dead, fmt.Errorf("ring: producer %s died", r.producer))
+		}
 	case peer&peerHungUp != 0:
-		state, err = Dead, fmt.Errorf("ring: producer %s closed its connection without ending its streams", r.producer)
+		if r.seal() {
+			r.conclude(Dead, fmt.Errorf("ring: producer %s closed its connection without ending its streams", r.producer))
+		}
 	default:
-		return
+		r.watchWriters()
 	}
+}
+
+// seal takes the write cursors as they stand for final: whatever a process that
+// only hung up, or got another ring, still writes is never looked at.
+func (r *Reader) seal() bool {
 	for _, c := range r.classes {
 		if c == nil {
 			continue
@@ -265,11 +294,11 @@ func (r *Reader) refresh() {
 		c.end = cursor(c.write.Load())
 		if !c.plausible(c.end) {
 			r.invalid(fmt.Errorf("the write cursor of the %s ring is %#x, which lies outside of it", c.kind, uint64(c.end)))
-			return
+			return false
 		}
 	}
 	r.final = true
-	r.conclude(state, err)
+	return true
 }
 
 // conclude moves the state forward and lets waiting writers know.
@@ -330,9 +359,21 @@ func (r *Reader) StopProducer() {
 	}
 }
 
+// Refuse ends a live attachment and tells the producer why. Nothing more is
+// delivered; Close comes later.
+func (r *Reader) Refuse(reason error) {
+	if r.closed || r.State() != Live {
+		return
+	}
+	r.conclude(Closed, nil)
+	r.b.cons.putText(consReason, consReasonSize, reason.Error())
+	r.announce(consRefused)
+}
+
 // peerEvent is what a watcher calls: it notes the fact and wakes Wait.
 func (r *Reader) peerEvent(what uint32) {
 	r.peer.Or(what)
+	r.leftOnce.Do(func() { close(r.left) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.snapshot != nil {

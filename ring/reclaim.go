@@ -10,6 +10,7 @@ func (r *Reader) Reclaim() {
 }
 
 func (r *Reader) reclaimAll() (progress bool) {
+	r.clock = Now()
 	if len(r.copies) > 0 && r.reclaimCopies() {
 		progress = true
 	}
@@ -39,6 +40,9 @@ func (r *Reader) reclaim(c *readClass) bool {
 		return false
 	}
 	c.read = at
+	if r.State() == Replaced {
+		return true // nothing is claimed there any more
+	}
 	c.readWord.Store(uint64(at)) // SYNC POINT space: seq_cst, before the look at the waiters
 	if c.spaceWaiters.Load() != 0 {
 		c.owed = true
@@ -78,6 +82,7 @@ func (r *Reader) sweep() {
 			at = c.span.next(at, e.extent)
 		}
 	}
+	r.age()
 }
 
 // airy tells that a waiting writer is worth a wake-up: a quarter of the ring is

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // testCtx ends before the test binary's own deadline, so that a wedge is an
@@ -180,6 +182,20 @@ func readCounted(t *testing.T, r *Reader, frames int) {
 	for s, n := range next {
 		if n != frames {
 			t.Errorf("stream %d: %d frames, want %d", s, n, frames)
+		}
+	}
+}
+
+// TestNowIsTheClockOfOthers: stamps of Go and of C compare.
+func TestNowIsTheClockOfOthers(t *testing.T) {
+	for range 100 {
+		before := Now()
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+			t.Fatal(err)
+		}
+		if after := Now(); ts.Nano() < before-100_000 || ts.Nano() > after+100_000 {
+			t.Fatalf("the clock says %d, between %d and %d by Now", ts.Nano(), before, after)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +50,18 @@ func (cfg *Config) settle() error {
 	}
 	if cfg.CopyLimit == 0 {
 		cfg.CopyLimit = defaultCopyLimit
+	}
+	if cfg.WriterTimeout == 0 {
+		cfg.WriterTimeout = defaultWriterTimeout
+	}
+	if cfg.AllowUID == nil {
+		cfg.AllowUID = slices.Compact([]int{0, os.Getuid()})
+	}
+	if cfg.Mode == 0 {
+		cfg.Mode = 0o600
+	}
+	if cfg.Mode&^0o777 != 0 || cfg.Mode&0o600 != 0o600 {
+		return fmt.Errorf("ring: the mode %#o; allowed are 0600 to 0777", uint32(cfg.Mode))
 	}
 	for _, a := range []struct {
 		kind Kind

@@ -14,6 +14,9 @@ type Stats struct {
 	Writers     []WriterStats `json:"writers"`
 	CopyLimit   int64         `json:"copy_limit_bytes"`
 	CopiesAlive int64         `json:"copies_alive_bytes"` // now: pooled copies and evicted frames, in whole pages
+	AdvisedFPS  float64       `json:"advised_fps"`        // now: what the consumer says that it can take; 0: any
+	OldestHeld  time.Duration `json:"oldest_held_ns"`     // now: how long the oldest frame has been out
+	Holder      string        `json:"holder"`             // now: the edge of the graph that holds frames up; "": none
 	Abandoned   int64         `json:"abandoned"`          // claims that were never committed and never will be
 	Waits       int64         `json:"waits"`              // how often the consumer slept
 	WakeUps     int64         `json:"wake_ups"`           // how often it was woken
@@ -87,7 +90,7 @@ func (r *Reader) stats() Stats {
 // alike. The segment is the producer's: what it says is believed, but bounded.
 func readStats(g *geometry, seg, cons mem) Stats {
 	s := Stats{
-		State:       State(min(cons.a32(consReaderState).Load(), uint32(Closed))).String(),
+		State:       State(min(cons.a32(consReaderState).Load(), uint32(Replaced))).String(),
 		Epoch:       g.epoch,
 		Producer:    readPeer(cons, consProducerPID, consProducerUID, consProducerBoot, consProducerName),
 		Consumer:    readPeer(cons, consPID, consUID, consBoot, consName),
@@ -97,6 +100,8 @@ func readStats(g *geometry, seg, cons mem) Stats {
 		Waits:       int64(cons.a64(consWaits).Load()),
 		WakeUps:     int64(cons.a64(consWakeUps).Load()),
 	}
+	a := readAdvice(cons)
+	s.AdvisedFPS, s.OldestHeld, s.Holder = float64(a.FPSNum)/float64(max(a.FPSDen, 1)), a.Held, a.Holder
 	inUse := [classCount]bool{}
 	for i := range min(int(cons.a32(consStreamCount).Load()), maxStreams) {
 		st := readStreamStats(seg, cons, i)

@@ -19,9 +19,17 @@ import (
 const (
 	pendingMost     = 16 // producers that have said HELLO and wait for Accept
 	handshakesMost  = 32 // connections that have not said it yet; the oldest makes room for the next
-	chatterMost     = 64 // messages after the HELLO, which a producer has no use for
+	chatterMost     = 64 // messages after the HELLO, which a producer has no use for but to say it again
 	refusalsLogged  = 8  // in one refusalWindow; the rest are counted
 	attachmentsMost = 64 // alive at the same time
+
+	// A process may begin handshakeBurst handshakes at once and then
+	// handshakeRate a second: as many as a launcher needs for its children. The
+	// rest is hung up on, for tens of microseconds each. Of so many processes the
+	// listener keeps count; of the one it heard of least lately it forgets it.
+	handshakeBurst   = 64
+	handshakeRate    = 32
+	handshakersKnown = 256
 )
 
 const refusalWindow = time.Second
@@ -39,6 +47,8 @@ type unixListener struct {
 	readers map[*Reader]int // live attachments, with the fds of their consumer pages
 	greet   []*net.UnixConn // in their handshake, the oldest first
 
+	rates map[int32]*rate // by the pid that connected; run's own
+
 	refused struct { // under mu
 		since time.Time
 		n     int // in this window
@@ -53,7 +63,7 @@ type pendingProducer struct {
 }
 
 func listenUnix(a address, cfg Config) (*unixListener, error) {
-	ln, err := bindSocket(a)
+	ln, err := bindSocket(a, cfg.Mode)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +73,7 @@ func listenUnix(a address, cfg Config) (*unixListener, error) {
 		slots:   make(chan struct{}, handshakesMost),
 		done:    make(chan struct{}),
 		readers: map[*Reader]int{},
+		rates:   map[int32]*rate{},
 	}
 	l.wg.Add(1)
 	go l.run()
@@ -71,7 +82,7 @@ func listenUnix(a address, cfg Config) (*unixListener, error) {
 
 // bindSocket binds the path, replacing the socket of a dead consumer. The lock
 // on the directory keeps two consumers from both finding it stale.
-func bindSocket(a address) (*net.UnixListener, error) {
+func bindSocket(a address, mode os.FileMode) (*net.UnixListener, error) {
 	dir, err := os.Open(filepath.Dir(a.path))
 	if err != nil {
 		return nil, fmt.Errorf("ring: %w", err)
@@ -103,7 +114,7 @@ func bindSocket(a address) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("ring: %w", err)
 	}
 	ln := sock.(*net.UnixListener)
-	if err := os.Chmod(a.path, 0o600); err != nil {
+	if err := os.Chmod(a.path, mode); err != nil {
 		_ = ln.Close()
 		return nil, fmt.Errorf("ring: %w", err)
 	}
@@ -157,6 +168,11 @@ func (l *unixListener) run() {
 			time.Sleep(50 * time.Millisecond) // out of fds, most likely
 			continue
 		}
+		if !l.inRate(conn) {
+			_ = conn.Close() // busy: it may try again
+			<-l.slots
+			continue
+		}
 		if !l.track(conn) {
 			_ = conn.Close()
 			return
@@ -175,13 +191,15 @@ func (l *unixListener) handshake(conn *net.UnixConn) {
 	h, uid, err := readHello(conn)
 	l.untrack(conn)
 	if err == nil && h.role == roleObserver {
-		l.showObserver(conn)
-		_ = conn.Close()
-		return
-	}
-	if err == nil {
-		// What cannot fit is refused now, not when somebody calls Accept.
-		err = fitStreams(h.streams, plan(l.cfg, 0, usedClasses(h.streams)))
+		// Whoever may not write may not see either: the frames are the same.
+		if err = l.cfg.allow(uid); err == nil {
+			l.showObserver(conn)
+			_ = conn.Close()
+			return
+		}
+	} else if err == nil {
+		// What will not do is refused now, not when somebody calls Accept.
+		err = l.cfg.admit(h, uid, plan(l.cfg, 0, usedClasses(h.streams)))
 	}
 	if err != nil {
 		l.refuse(conn, err)
@@ -235,11 +253,16 @@ func readHello(conn *net.UnixConn) (hello, int, error) {
 	if err != nil {
 		return hello{}, -1, fmt.Errorf("no HELLO: %w", err)
 	}
-	h, err := parseHello(buf[:n])
+	return signedHello(buf[:n], oob[:oobn])
+}
+
+// signedHello takes a HELLO apart and believes the kernel about its sender.
+func signedHello(m mem, oob []byte) (hello, int, error) {
+	h, err := parseHello(m)
 	if err != nil {
 		return hello{}, -1, err
 	}
-	msgs, err := unix.ParseSocketControlMessage(oob[:oobn])
+	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil || len(msgs) == 0 {
 		return hello{}, -1, errors.New("the HELLO came without credentials")
 	}
@@ -315,7 +338,7 @@ func (l *unixListener) attach(p pendingProducer) (_ *Reader, err error) {
 		return nil, err
 	}
 	writeStreams(b.cons, p.h, p.uid)
-	r := newReader(b, p.h, p.h.peer(p.uid), l.cfg.CopyLimit, l.cfg.Log)
+	r := newReader(b, p.h, p.h.peer(p.uid), l.cfg)
 	w := welcome{pairs: 1, pid: os.Getpid(), epoch: epoch, boot: b.cons.u64(consBoot), name: l.cfg.Name}
 	if _, _, err = p.conn.WriteMsgUnix(w.encode(), unix.UnixRights(segFD, consFD), nil); err != nil {
 		b.discard()
@@ -338,15 +361,11 @@ func (l *unixListener) watch(r *Reader, p pendingProducer, consFD int) error {
 	if err != nil {
 		return err
 	}
-	hung := make(chan struct{})
+	listening := make(chan struct{})
 	go func() {
-		defer close(hung)
-		var b [1]byte
-		for range chatterMost {
-			// A producer has nothing more to say; bytes are ignored, the end is not.
-			if _, err := p.conn.Read(b[:]); err != nil {
-				break
-			}
+		defer close(listening)
+		if l.listenOn(r, p) {
+			return // it goes on in the next ring
 		}
 		r.peerEvent(peerHungUp)
 	}()
@@ -358,69 +377,58 @@ func (l *unixListener) watch(r *Reader, p pendingProducer, consFD int) error {
 		delete(l.readers, r)
 		l.mu.Unlock()
 		closeFD(consFD)
-		_ = p.conn.Close()
-		<-hung
+		if !r.moved {
+			_ = p.conn.Close()
+		}
+		<-listening
 		proc.stop()
 	}
 	return nil
 }
 
-// sealedPair makes both memfds and maps them.
-func sealedPair(g *geometry, cfg Config, used [classCount]bool) (segFD, consFD int, b backing, err error) {
-	segFD, consFD = -1, -1
-	defer func() {
-		if err != nil {
-			b.discard()
-			closeFD(segFD)
-			closeFD(consFD)
+// listenOn waits for the end of a connection. A producer has nothing more to say,
+// and what it says is ignored, but for another HELLO when its ring is replaced:
+// then it is true.
+func (l *unixListener) listenOn(r *Reader, p pendingProducer) bool {
+	buf, oob := make(mem, pageSize), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	for range chatterMost {
+		n, oobn, _, _, err := p.conn.ReadMsgUnix(buf, oob)
+		if err != nil || n == 0 {
+			return false
 		}
-	}()
-	if segFD, err = sealedFile("mpipe-ring", g.size, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
-		return
+		if !r.again.Load() {
+			continue
+		}
+		h, uid, err := signedHello(buf[:n], oob[:oobn])
+		if err == nil && h.role == roleProducer && h.pid == p.h.pid && h.boot == p.h.boot {
+			r.hellos <- pendingProducer{p.conn, h, uid} // there is room for one, and one comes
+			return true
+		}
 	}
-	if err = g.touch(segFD, used); err != nil {
-		return
-	}
-	if consFD, err = sealedFile("mpipe-consumer", consSize, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW); err != nil {
-		return
-	}
-	if err = unix.Fallocate(consFD, 0, 0, consSize); err != nil {
-		return
-	}
-	if b, err = openBacking(g, segFD, consFD); err != nil {
-		b = backing{}
-		return
-	}
-	// The consumer's own mapping stays writable; no other can be made.
-	if _, err = unix.FcntlInt(uintptr(consFD), unix.F_ADD_SEALS, unix.F_SEAL_FUTURE_WRITE|unix.F_SEAL_SEAL); err != nil {
-		err = fmt.Errorf("seal the consumer page: %w; the ring needs Linux 5.1 or later", err)
-		return
-	}
-	m, err := mapFile(segFD, 0, controlEnd, unix.PROT_READ|unix.PROT_WRITE)
-	if err != nil {
-		return
-	}
-	g.writeHeader(m)
-	_ = m.unmap()
-	g.writeConsumerPage(b.cons, cfg.Name, cfg.CopyLimit, consLive)
-	g.populate(b.seg, used, unix.MADV_POPULATE_READ)
-	return
+	return false
 }
 
-func sealedFile(name string, size, seals int) (int, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	if err != nil {
-		return -1, fmt.Errorf("memfd_create: %w", err)
+// replace waits for the HELLO that a producer says once more.
+func (l *unixListener) replace(ctx context.Context, old *Reader) (*Reader, error) {
+	select {
+	case p := <-old.hellos:
+		old.moved = true
+		err := l.cfg.admit(p.h, p.uid, plan(l.cfg, 0, usedClasses(p.h.streams)))
+		if err == nil {
+			var r *Reader
+			if r, err = l.attach(p); err == nil {
+				return r, nil
+			}
+		}
+		l.refuse(p.conn, err)
+		return nil, err
+	case <-old.left:
+		return nil, &GoneError{old.producer}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.done:
+		return nil, ErrClosed
 	}
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
-		closeFD(fd)
-		return -1, fmt.Errorf("size a memfd: %w", err)
-	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals); err != nil {
-		closeFD(fd)
-		return -1, fmt.Errorf("seal a memfd: %w", err)
-	}
-	return fd, nil
 }
 
 // showObserver hands read-only fds of the live attachments to a tool.

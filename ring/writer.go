@@ -1,6 +1,7 @@
 package ring
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"time"
@@ -10,9 +11,11 @@ import (
 // at the same time; different writers never wait for each other.
 type Writer struct {
 	p      *Producer
+	at     *attachment // the one it has its entry in
 	index  int
 	entry  mem
 	frames uint64 // claimed so far
+	open   int    // slots not finished; they lie in at
 	spins  int
 	closed bool
 }
@@ -21,17 +24,18 @@ type Writer struct {
 // to its writer's goroutine until then, and others keep claiming meanwhile; but
 // the consumer's read cursor cannot pass it, so do not sit on it.
 type Slot struct {
-	Data  []byte // n bytes to write; nothing is zeroed, old content may be there
-	w     *Writer
-	table mem // the descriptor
-	seq   uint32
+	Data   []byte // n bytes to write; nothing is zeroed, old content may be there
+	w      *Writer
+	table  mem // the descriptor
+	seq    uint32
+	stream uint16
 }
 
 // Claim reserves n bytes for a frame of the stream in a format published by
 // SetVideo or SetAudio. With [Drop] it returns ErrFull at once when there is no
 // room, with [Block] after the deadline; either way the frame is counted as
 // dropped. ErrStopped, ErrGone and ErrEnded say that nothing will be taken any
-// more. The consumer's state is looked at once a call; it makes no system call
+// more; [AttachOptions] has what becomes of the first two with Reattach. The consumer's state is looked at once a call; it makes no system call
 // unless it has to wait.
 func (w *Writer) Claim(stream int, format uint32, n int, policy Policy) (Slot, error) {
 	p := w.p
@@ -61,13 +65,47 @@ func (w *Writer) Claim(stream int, format uint32, n int, policy Policy) (Slot, e
 }
 
 // reserve is Claim after its checks. ending lets an end of stream through to a
-// consumer that takes nothing new.
+// consumer that takes nothing new. With Reattach it goes on in the next
+// attachment when this one is over.
 func (w *Writer) reserve(stream int, format uint32, n int, policy Policy, ending bool) (Slot, error) {
-	if err := w.p.alive(); err != nil && !(ending && err == ErrStopped) {
+	if !w.p.options.Reattach {
+		return w.attempt(stream, format, n, policy, ending)
+	}
+	deadline := int64(0)
+	if policy.limit > 0 {
+		deadline = Now() + int64(policy.limit)
+	}
+	for {
+		s, err := w.attempt(stream, format, n, policy, ending)
+		if !errors.Is(err, ErrGone) && err != ErrStopped || w.open > 0 {
+			return s, err // a slot that is open keeps the writer where it is: see follow
+		}
+		if err := w.p.await(w.at, policy, ending); err != nil {
+			return Slot{}, err
+		}
+		if deadline > 0 {
+			policy.limit = max(time.Duration(deadline-Now()), 1)
+		}
+	}
+}
+
+// attempt claims in the producer's current attachment.
+func (w *Writer) attempt(stream int, format uint32, n int, policy Policy, ending bool) (Slot, error) {
+	if cur := w.p.at.Load(); w.at != cur {
+		if err := w.follow(cur); err != nil {
+			return Slot{}, err
+		}
+	}
+	return w.claimIn(stream, format, n, policy, ending)
+}
+
+// claimIn claims in the attachment the writer is bound to.
+func (w *Writer) claimIn(stream int, format uint32, n int, policy Policy, ending bool) (Slot, error) {
+	if err := w.at.alive(); err != nil && !(ending && err == ErrStopped) {
 		return Slot{}, err
 	}
 	i, _ := w.p.streams[stream].Kind.class()
-	c := &w.p.classes[i]
+	c := &w.at.classes[i]
 	at, extent, offset, ok := w.advance(c, i, n)
 	if !ok {
 		var err error
@@ -91,7 +129,23 @@ func (w *Writer) reserve(stream int, format uint32, n int, policy Policy, ending
 	fault(faultClaimed)
 	s.put64(slotIndex, w.frames)
 	w.frames++
-	return Slot{Data: c.arena[offset : offset+uint64(n) : offset+uint64(n)], w: w, table: s, seq: at.seq()}, nil
+	w.open++
+	return Slot{Data: c.arena[offset : offset+uint64(n) : offset+uint64(n)], w: w, table: s, seq: at.seq(), stream: uint16(stream)}, nil
+}
+
+// follow moves the writer to a new attachment. Its slots lie in the old one, whose
+// memory stays while the writer has an entry there.
+func (w *Writer) follow(cur *attachment) error {
+	if w.open > 0 {
+		return fmt.Errorf("%w: there is another ring; commit or abort this writer's slots of the last one first", ErrGone)
+	}
+	old, entry := w.at, w.entry
+	if err := w.bind(cur); err != nil {
+		return err
+	}
+	entry.a32(writerState).Store(writerFree)
+	w.p.lost.Add(old.release())
+	return nil
 }
 
 func (w *Writer) word(seq uint32, state uint64) uint64 {
@@ -113,9 +167,8 @@ func (w *Writer) advance(c *writeClass, class, n int) (at cursor, extent, offset
 			intent.Store(intentNone)
 			return at, 0, 0, false
 		}
-		// The intent is visible before the cursor moves, so that a recovery of
-		// single writers could tell a claim in the making from an abandoned one.
-		// Version 1.0 recovers whole processes only and does not look at it.
+		// The intent is visible before the cursor moves, so that a consumer whose
+		// ring stands still can name the writer it waits for.
 		fault(faultRoom)
 		intent.Store(uint64(at)) // SYNC POINT intent
 		fault(faultIntent)
@@ -153,7 +206,7 @@ func (w *Writer) whenFull(c *writeClass, class, stream, n int, policy Policy, en
 		if at, extent, offset, ok := w.sleep(c, class, n, left); ok {
 			return at, extent, offset, nil
 		}
-		if err := w.p.alive(); err != nil && !(ending && err == ErrStopped) {
+		if err := w.at.alive(); err != nil && !(ending && err == ErrStopped) {
 			return 0, 0, 0, err
 		}
 	}
@@ -161,7 +214,7 @@ func (w *Writer) whenFull(c *writeClass, class, stream, n int, policy Policy, en
 
 // tellFull wakes a consumer that sleeps without wanting releases: see Wait.
 func (w *Writer) tellFull() {
-	w.p.wake(wordFullWaiters)
+	w.at.wake(wordFullWaiters)
 }
 
 // spin tries again for a moment before sleeping, when that paid lately.
@@ -190,7 +243,7 @@ func (w *Writer) sleep(c *writeClass, class, n int, left time.Duration) (at curs
 		return at, extent, offset, true
 	}
 	w.tellFull()
-	if w.p.alive() != nil {
+	if w.at.alive() != nil {
 		return 0, 0, 0, false
 	}
 	start := Now()
@@ -209,12 +262,12 @@ func (w *Writer) dropped(stream int, ending bool) {
 		return // an end of stream is no frame
 	}
 	w.add(writerFull, 1)
-	w.p.seg.a64(streamsOff + stream*streamSize + streamFull).Add(1)
+	w.at.seg.a64(streamsOff + stream*streamSize + streamFull).Add(1)
 }
 
 func (w *Writer) blocked(stream int, ns int64) {
 	w.add(writerBlocked, ns)
-	w.p.seg.a64(streamsOff + stream*streamSize + streamBlocked).Add(uint64(ns))
+	w.at.seg.a64(streamsOff + stream*streamSize + streamBlocked).Add(uint64(ns))
 }
 
 // DropByPolicy counts a frame that the producer left out of its own will, such
@@ -224,7 +277,7 @@ func (w *Writer) DropByPolicy(stream int) {
 		return
 	}
 	w.add(writerPolicy, 1)
-	w.p.seg.a64(streamsOff + stream*streamSize + streamPolicy).Add(1)
+	w.at.seg.a64(streamsOff + stream*streamSize + streamPolicy).Add(1)
 }
 
 // add counts in the writer's own entry, which has one writer.
@@ -240,10 +293,8 @@ func (w *Writer) Close() error {
 		return nil
 	}
 	w.closed = true
-	w.p.mu.Lock()
-	defer w.p.mu.Unlock()
 	w.entry.a32(writerState).Store(writerFree)
-	w.p.leave()
+	w.p.lost.Add(w.at.release())
 	return nil
 }
 
@@ -257,6 +308,10 @@ func (s *Slot) Commit(pts, duration int64, flags Flags) {
 		return
 	}
 	s.w = nil
+	w.open--
+	if fresh := &w.p.fresh[s.stream]; fresh.Load() && flags&FlagEOS == 0 && w.at == w.p.at.Load() && fresh.Swap(false) {
+		flags |= FlagDiscont // whatever was before it is in another ring, or lost
+	}
 	s.table.put64(slotPTS, uint64(pts))
 	s.table.put64(slotDuration, uint64(duration))
 	s.table.put32(slotFlags, uint32(flags))
@@ -272,19 +327,7 @@ func (s *Slot) Commit(pts, duration int64, flags Flags) {
 // wakeConsumer follows every change of a slot's state. The store before it is
 // seq_cst, so that either the waiter is seen here or Wait sees the new state.
 func (w *Writer) wakeConsumer() {
-	w.p.wake(wordDataWaiters)
-}
-
-// wake wakes the consumer if it waits by the given word.
-func (p *Producer) wake(word int) {
-	words := p.seg[wordsOff:]
-	if waiters := words.a32(word); waiters.Load() != 0 && waiters.Swap(0) != 0 {
-		fault(faultTookWait)
-		seq := words.a32(wordDataSeq)
-		seq.Add(1)
-		fault(faultMovedSeq)
-		futexWake(seq, 1)
-	}
+	w.at.wake(wordDataWaiters)
 }
 
 // Abort gives the space back; the consumer never sees the frame.
@@ -294,9 +337,14 @@ func (s *Slot) Abort() {
 		return
 	}
 	s.w, s.Data = nil, nil
+	w.open--
 	fault(faultAborting)
 	s.table.a64(slotState).Store(w.word(s.seq, stateAborted)) // SYNC POINT commit
 	fault(faultAborted)
 	w.add(writerAborted, 1)
 	w.wakeConsumer()
 }
+
+// goneAfter bounds how long a writer sleeps before it looks again whether the
+// consumer lives: its watcher does so at once, this is for what it misses.
+const goneAfter = 100 * time.Millisecond

@@ -7,7 +7,6 @@ import (
 
 	_ "github.com/mpipe/mpipe/elements/all"
 	"github.com/mpipe/mpipe/elements/sink"
-	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/pipeline/pipelinetest"
 )
 
@@ -23,6 +22,7 @@ var props = map[string]func(t *testing.T) map[string]any{
 	"file": func(t *testing.T) map[string]any {
 		return map[string]any{"path": filepath.Join(t.TempDir(), "a.mkv")}
 	},
+	"hls": func(t *testing.T) map[string]any { return map[string]any{"path": t.TempDir()} },
 	"writer": func(*testing.T) map[string]any {
 		sink.ToWriter("conform", func() (io.WriteCloser, error) { return discard{io.Discard}, nil })
 		return map[string]any{"name": "conform"}
@@ -36,14 +36,11 @@ var props = map[string]func(t *testing.T) map[string]any{
 }
 
 // elsewhere are tested where what they need is started: a server, a browser.
-var elsewhere = map[string]bool{"tcp": true, "srt": true, "stdout": true}
+var elsewhere = map[string]bool{"tcp": true, "srt": true, "s3": true, "rtmp": true, "stdout": true}
 
 // Every element that mpipe brings conforms.
 func TestEveryElementConforms(t *testing.T) {
-	for _, reg := range pipeline.Types() {
-		if reg.Type == pipelinetest.Source || reg.Type == pipelinetest.Sink || reg.Type == "pipelinetest-encoder" {
-			continue
-		}
+	for _, reg := range ours() {
 		t.Run(reg.Type, func(t *testing.T) {
 			if elsewhere[reg.Type] {
 				pipelinetest.Properties(t, reg.Type)

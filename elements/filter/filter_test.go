@@ -155,6 +155,7 @@ func one(pad, source, stage string) string {
 }
 
 func TestScale(t *testing.T) {
+	long(t)
 	// 160x120, luma 100 above 200.
 	for stage, want := range map[string]struct {
 		width, height int
@@ -197,6 +198,7 @@ func TestScaleCuts(t *testing.T) {
 }
 
 func TestFramerate(t *testing.T) {
+	long(t)
 	for _, c := range []struct {
 		in, frames int
 		fps        string
@@ -262,6 +264,7 @@ path = %q
 }
 
 func TestCrop(t *testing.T) {
+	long(t)
 	// 160x120, luma 100 above 200 from row 60 on.
 	for stage, want := range map[string]struct {
 		width, height int
@@ -280,5 +283,13 @@ func TestCrop(t *testing.T) {
 			continue
 		}
 		f.spots(t, 10, want.spots)
+	}
+}
+
+// long leaves a test out where time is short.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes seconds")
 	}
 }

@@ -1,7 +1,10 @@
 package filter_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +51,7 @@ func TestComposeSideBySide(t *testing.T) {
 }
 
 func TestComposeLayouts(t *testing.T) {
+	long(t)
 	three := []string{"luma = 60", "luma = 120", "luma = 180"}
 	for props, spots := range map[string]map[[2]int]int{
 		// two above, one in the middle below
@@ -69,12 +73,14 @@ func TestComposeLayouts(t *testing.T) {
 
 // What is cut off is what has no place.
 func TestComposeCovers(t *testing.T) {
+	long(t)
 	path, _ := record(t, "video", several("video", pieces+`fit = "cover"`, "width = 320\nheight = 720\nlow = 200"), run.Options{})
 	// the shape of 640x360 out of the middle of 320x720
 	watch(t, path).spots(t, 30, map[[2]int]int{{2, 2}: 100, {320, 176}: 100, {320, 184}: 200, {638, 358}: 200})
 }
 
 func TestComposeLabels(t *testing.T) {
+	long(t)
 	const large = "luma = 60\nwidth = 640\nheight = 360\nframes = 20" // at half that size
 	path, _ := record(t, "video", several("video", pieces+`labels = ["Ann", ""]`, large, large), run.Options{})
 	f := watch(t, path)
@@ -144,6 +150,7 @@ func TestComposeLayoutChanges(t *testing.T) {
 // An input that says nothing for a while, or ever, stops nobody: its latest
 // picture stays, and it goes on where it is.
 func TestComposeAPause(t *testing.T) {
+	long(t)
 	path, m := record(t, "video", several("video", strings.Replace(pieces, `"0s"`, `"700ms"`, 1),
 		"frames = 150\nluma = 30\nstep = 1\npace = \"10ms\"",
 		"frames = 90\nluma = 50\nstep = 1\npace = \"10ms\"\nhole_at = 30\nhole = \"2s\"\nstall = \"1200ms\"",
@@ -168,5 +175,46 @@ func TestComposeAPause(t *testing.T) {
 	in := m.Stages["it"].Inputs
 	if in[0].Late != 0 || in[0].Missing != 0 || in[1].Missing < 0.1 || in[2].Missing < 2.5 || in[2].Late != 1 {
 		t.Errorf("the account of the inputs says %+v", in)
+	}
+}
+
+// A stop and a kill end a run in which an input says nothing, and nothing is left
+// behind.
+func TestASilentInputAndTheEnd(t *testing.T) {
+	long(t)
+	for _, stage := range []string{"type = \"compose\"\nwidth = 320\nheight = 180\nwait = %q", "type = \"mix\"\nwait = %q"} {
+		for _, wait := range []string{"50ms", "0s"} {
+			pad := "video"
+			if strings.Contains(stage, "mix") {
+				pad = "audio"
+			}
+			text := several(pad, fmt.Sprintf(stage, wait), "frames = 10000\npace = \"5ms\"", "frames = 10000\npace = \"5ms\"\nhole_at = 10\nstall = \"2s\"") +
+				"[sinks.n]\ntype = \"null\"\ninputs = [\"it\"]\n"
+			before := runtime.NumGoroutine()
+			for _, kill := range []bool{false, true} {
+				p, err := parse(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				o, stop := run.Options{}, time.AfterFunc(time.Second, cancel)
+				if kill {
+					end := make(chan struct{})
+					o.Kill, stop = end, time.AfterFunc(time.Second, func() { close(end) })
+				}
+				m, err := run.Run(ctx, p, o)
+				stop.Stop()
+				cancel()
+				if kill != errors.Is(err, run.ErrKilled) || !kill && (err != nil || m.Reason != "signal") {
+					t.Errorf("%s, kill %v: err %v, reason %s", stage, kill, err, m.Reason)
+				}
+			}
+			for i := 0; runtime.NumGoroutine() > before && i < 100; i++ {
+				time.Sleep(20 * time.Millisecond)
+			}
+			if n := runtime.NumGoroutine(); n > before {
+				t.Errorf("%d goroutines, %d before", n, before)
+			}
+		}
 	}
 }

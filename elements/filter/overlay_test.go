@@ -20,6 +20,7 @@ func overlay(props string) string { return one("video", canvas, "type = \"overla
 
 // Text is where it should be, in its colour, and nowhere else.
 func TestOverlayText(t *testing.T) {
+	long(t)
 	for position, at := range map[string][4]int{
 		"top-left": {10, 10, 160, 50}, "top": {100, 10, 220, 50}, "bottom-right": {200, 140, 310, 170}, "center": {100, 60, 220, 120},
 	} {
@@ -60,6 +61,7 @@ func TestOverlayTextChanges(t *testing.T) {
 }
 
 func TestOverlayClock(t *testing.T) {
+	long(t)
 	path, _ := record(t, "video", overlay("clock = \"%H:%M\"\nposition = \"bottom-left\""), run.Options{})
 	f := watch(t, path)
 	if inside, all := f.bright(10, 0, 130, 120, 180), f.bright(10, 0, 0, 320, 180); inside < 50 || inside != all {
@@ -69,6 +71,7 @@ func TestOverlayClock(t *testing.T) {
 
 // An image lies where it should, to the pixel.
 func TestOverlayImage(t *testing.T) {
+	long(t)
 	file := filepath.Join(t.TempDir(), "white.png")
 	img := image.NewRGBA(image.Rect(0, 0, 40, 20))
 	for i := range img.Pix {

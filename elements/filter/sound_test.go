@@ -26,6 +26,7 @@ func level(t *testing.T, got []int, from, to, want int) {
 }
 
 func TestVolume(t *testing.T) {
+	long(t)
 	for props, want := range map[string]int{
 		`volume = "0.5"`: 2000, `volume = "-6dB"`: 2005, `volume = "6dB"`: 7981, "mute = true": 0, "": 4000,
 	} {
@@ -53,6 +54,7 @@ func TestVolumeChanges(t *testing.T) {
 }
 
 func TestResample(t *testing.T) {
+	long(t)
 	for props, want := range map[string]string{
 		"rate = 44100": "44100,2,s16", "channels = 1": "48000,1,s16", "rate = 16000\nchannels = 1": "16000,1,s16",
 	} {
@@ -97,6 +99,7 @@ func TestMix(t *testing.T) {
 
 // Sounds begin, pause and end at different times.
 func TestMixComingAndGoing(t *testing.T) {
+	long(t)
 	path, m := record(t, "audio", several("audio", "type = \"mix\"\nwait = \"0s\"",
 		"level = 1000\nframes = 60", "level = 3000\nframes = 60\nfrom = \"1s\"\nhole_at = 30\nhole = \"1s\""), run.Options{})
 	got := levels(t, path)
@@ -112,6 +115,7 @@ func TestMixComingAndGoing(t *testing.T) {
 // A sound that says nothing for a while, or ever, stops nobody: there is silence. A
 // run waits 2 s for the first formats of all.
 func TestMixAPause(t *testing.T) {
+	long(t)
 	path, m := record(t, "audio", several("audio", "type = \"mix\"\nwait = \"700ms\"",
 		"level = 1000\nframes = 150\npace = \"10ms\"",
 		"level = 3000\nframes = 90\npace = \"10ms\"\nhole_at = 30\nhole = \"2s\"\nstall = \"1200ms\"",
@@ -151,6 +155,7 @@ func TestMixVolumesChange(t *testing.T) {
 }
 
 func TestGate(t *testing.T) {
+	long(t)
 	for _, media := range []string{"video", "audio"} {
 		for _, closed := range []string{"blank", "drop"} {
 			t.Run(media+" "+closed, func(t *testing.T) { gates(t, media, closed) })

@@ -51,11 +51,12 @@ func (s *source) Run(ctx context.Context) error {
 	defer s.drop()
 	for {
 		err := s.deliver(ctx)
-		if err != nil || !s.nextProducer(ctx) {
-			if err == nil {
-				err = s.end()
-			}
+		if err != nil {
+			s.reader.Refuse(err)
 			return err
+		}
+		if !s.proceed(ctx) {
+			return s.end()
 		}
 	}
 }
@@ -64,6 +65,7 @@ func (s *source) Run(ctx context.Context) error {
 // has nothing more to give.
 func (s *source) deliver(ctx context.Context) error {
 	r := s.reader
+	s.adviser = adviser{}
 	start := time.Now()
 	lastFrame := start
 	stopped := time.Time{}
@@ -78,6 +80,7 @@ func (s *source) deliver(ctx context.Context) error {
 			return err
 		}
 		now := time.Now()
+		s.advise(r, now)
 		if moved {
 			lastFrame, starved = now, time.Time{}
 			continue
@@ -341,25 +344,4 @@ func (s *source) nothingReady(r *ring.Reader) bool {
 // waiting tells that it is the producer that is waited for, not the graph.
 func (s *source) waiting(r *ring.Reader) bool {
 	return r.State() == ring.Live && s.nothingReady(r)
-}
-
-// nextProducer waits for another producer where the graph wants that.
-func (s *source) nextProducer(ctx context.Context) bool {
-	dead := s.reader.State() == ring.Dead
-	if dead {
-		s.mu.Lock()
-		s.died = true
-		s.mu.Unlock()
-		s.env.Log.Warn("the producer died", "producer", s.reader.Producer().Name, "pid", s.reader.Producer().PID)
-	}
-	if !dead || s.onProducerExit != "wait" || ctx.Err() != nil {
-		return false
-	}
-	s.retire()
-	s.env.Log.Info("waiting for the next producer", "ring", s.addr)
-	if err := s.attach(ctx); err != nil {
-		s.env.Log.Warn("no next producer; the recording ends", "reason", err)
-		return false
-	}
-	return true
 }

@@ -32,6 +32,7 @@ func (s *source) retire() {
 	for _, st := range s.reader.Stats().Streams {
 		s.past.streams[st.Name] = addStats(s.past.streams[st.Name], st)
 	}
+	s.retired = true
 	s.reader.Close()
 }
 
@@ -68,9 +69,12 @@ func (s *source) Report() pipeline.SourceReport {
 	}
 	for _, pad := range s.order {
 		var st ring.StreamStats
+		if pad.stream != nil {
+			st = s.past.streams[pad.stream.Name]
+		}
 		for _, have := range stats.Streams {
-			if pad.stream != nil && have.Name == pad.stream.Name {
-				st = addStats(s.past.streams[have.Name], have)
+			if pad.stream != nil && have.Name == pad.stream.Name && !s.retired {
+				st = addStats(st, have)
 			}
 		}
 		rep.Pads[pad.name] = pipeline.PadReport{

@@ -32,6 +32,9 @@ type source struct {
 	copyLimit      int64
 	attachTimeout  time.Duration
 	stallTimeout   time.Duration
+	writerTimeout  time.Duration
+	allowUID       []string
+	socketMode     string
 	onProducerExit string
 	onFormatChange string
 	streams        map[string]any
@@ -42,13 +45,15 @@ type source struct {
 	order    []*pad                             // pads sorted by name
 	refused  atomic.Value                       // refusal: why the latest producer was not taken
 	giveUp   atomic.Pointer[context.CancelFunc] // ends the wait for a producer
+	adviser  adviser                            // Run's goroutine
 	depth    map[ring.Kind]int64                // most frames held downstream since the last eviction; Run's goroutine
 
-	mu     sync.Mutex
-	reader *ring.Reader           // the current attachment
-	past   totals                 // what ended attachments counted
-	died   bool                   // the latest producer did, without ending its streams
-	final  *pipeline.SourceReport // of Close
+	mu      sync.Mutex
+	reader  *ring.Reader           // the current attachment
+	retired bool                   // its counters are in past already
+	past    totals                 // what ended attachments counted
+	died    bool                   // the latest producer did, without ending its streams
+	final   *pipeline.SourceReport // of Close
 }
 
 func (s *source) Props(p *pipeline.Props) {
@@ -58,6 +63,9 @@ func (s *source) Props(p *pipeline.Props) {
 	p.Size(&s.copyLimit, "copy_limit", "256MiB", "Most memory for copies of frames, made only while an encoder looks further ahead than the ring is long.")
 	p.Duration(&s.attachTimeout, "attach_timeout", "30s", "How long to wait for a producer; \"0s\" is for ever.")
 	p.Duration(&s.stallTimeout, "stall_timeout", "0s", "End the recording with an error when a producer gives nothing for so long; \"0s\" waits for ever.")
+	p.Duration(&s.writerTimeout, "writer_timeout", "5s", "How long one thread of a live producer may stop in the middle of a frame while others wait for it; then the producer gets another ring and that frame is lost. \"0s\" waits for ever.")
+	p.Strings(&s.allowUID, "allow_uid", "Users whose processes may write into the ring, by number or name; without it mpipe's own and root.")
+	p.String(&s.socketMode, "socket_mode", "0600", "Permissions of the socket, or of the two files of a named ring, in octal digits; a producer of another user needs to read and write.")
 	p.String(&s.onProducerExit, "on_producer_exit", "eos", "When the producer dies: end the recording in good order, or wait for the next one.", pipeline.OneOf("eos", "wait"))
 	p.String(&s.onFormatChange, "on_format_change", "scale", "When a stream changes its format: scale to the first one, or fail.", pipeline.OneOf("scale", "fail"))
 	p.Table(&s.streams, "streams", "Kinds of streams whose names do not begin with video or audio: { screen = \"video\" }.")
@@ -77,6 +85,12 @@ func (s *source) Check() error {
 		if c.bytes > ring.MaxArena {
 			return pipeline.At(c.prop, "%s is more than a ring can have; allowed are at most %s", pipeline.FormatSize(c.bytes), pipeline.FormatSize(ring.MaxArena))
 		}
+	}
+	if _, err := s.mode(); err != nil {
+		return err
+	}
+	if _, err := s.uids(); err != nil {
+		return err
 	}
 	names := make([]string, 0, len(s.streams))
 	for n := range s.streams {
@@ -125,20 +139,42 @@ func (s *source) Open(ctx context.Context, env *pipeline.SourceEnv) error {
 	}
 	sort.Slice(s.order, func(i, j int) bool { return s.order[i].name < s.order[j].name })
 
-	l, err := ring.Listen(s.addr, ring.Config{
-		VideoBytes: s.capacity,
-		AudioBytes: s.audioCapacity,
-		CopyLimit:  s.copyLimit,
-		Name:       "mpipe " + env.Stage,
-		Refused:    s.onRefusal,
-		Log:        env.Log,
-	})
+	cfg, err := s.config()
+	if err != nil {
+		return err
+	}
+	l, err := ring.Listen(s.addr, cfg)
 	if err != nil {
 		return pipeline.At("ring", "%w", err)
 	}
 	s.listener = l
 	env.Log.Info("waiting for a producer", "ring", s.addr)
 	return s.attach(ctx)
+}
+
+func (s *source) config() (ring.Config, error) {
+	cfg := ring.Config{
+		VideoBytes:    s.capacity,
+		AudioBytes:    s.audioCapacity,
+		CopyLimit:     s.copyLimit,
+		WriterTimeout: s.writerTimeout,
+		Name:          "mpipe " + s.env.Stage,
+		Check: func(_ ring.Peer, streams []ring.Stream) error {
+			_, err := s.match(streams)
+			return err
+		},
+		Refused: s.onRefusal,
+		Log:     s.env.Log,
+	}
+	if s.writerTimeout == 0 {
+		cfg.WriterTimeout = -1
+	}
+	var err error
+	if cfg.Mode, err = s.mode(); err != nil {
+		return cfg, err
+	}
+	cfg.AllowUID, err = s.uids()
+	return cfg, err
 }
 
 // onRefusal remembers why a producer was not taken; without memory there is no
@@ -175,12 +211,16 @@ func (s *source) attach(ctx context.Context) error {
 		r.Close()
 		return err
 	}
-	s.mu.Lock()
-	s.reader, s.died = r, false
-	s.mu.Unlock()
+	s.use(r)
 	p := r.Producer()
 	s.env.Log.Info("producer attached", "producer", p.Name, "pid", p.PID)
 	return nil
+}
+
+func (s *source) use(r *ring.Reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reader, s.retired, s.died = r, false, false
 }
 
 // notAttached says why no producer came. What one was refused for matters more
@@ -208,30 +248,38 @@ type timeoutError struct{ text string }
 
 func (e *timeoutError) Error() string { return e.text }
 
-// bind finds the stream of each pad: by its name, or, for a pad that is just
-// "video" or "audio", the first of that kind.
-func (s *source) bind(r *ring.Reader) error {
-	waiters, seq := r.Wake()
-	wake := pipeline.Wake{Waiters: waiters, Seq: seq}
+// match finds the stream of each pad: by its name, or, for a pad that is just
+// "video" or "audio", the first of that kind. The error is for the producer, too.
+func (s *source) match(streams []ring.Stream) (map[*pad]*ring.Stream, error) {
+	found := map[*pad]*ring.Stream{}
 	for _, p := range s.order {
-		p.stream = nil
-		streams := r.Streams()
 		for i := range streams {
-			if st := streams[i]; st.Name == p.name && st.Kind == p.kind {
-				p.stream = &st
+			st := &streams[i]
+			if st.Kind == p.kind && (st.Name == p.name || found[p] == nil && p.name == p.kind.String()) {
+				found[p] = st
+			}
+			if st.Kind == p.kind && st.Name == p.name {
+				break
 			}
 		}
-		for i := range streams {
-			if st := streams[i]; p.stream == nil && p.name == p.kind.String() && st.Kind == p.kind {
-				p.stream = &st
-			}
-		}
-		if p.stream == nil {
-			return fmt.Errorf("the graph uses %s.%s, but the producer offers %s; name one of these as an input, or have the producer offer it",
+		if found[p] == nil {
+			return nil, fmt.Errorf("the graph uses %s.%s, but the producer offers %s; name one of these as an input, or have the producer offer it",
 				s.env.Stage, p.name, offered(streams))
 		}
-		p.format = 0
-		p.out.Notify(wake)
+	}
+	return found, nil
+}
+
+// bind ties the streams of an attachment to the pads.
+func (s *source) bind(r *ring.Reader) error {
+	found, err := s.match(r.Streams())
+	if err != nil {
+		return err
+	}
+	waiters, seq := r.Wake()
+	for p, st := range found {
+		p.stream, p.format = st, 0
+		p.out.Notify(pipeline.Wake{Waiters: waiters, Seq: seq})
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package shmsrc
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -27,6 +28,7 @@ type graphEnd struct {
 	formats   []pipeline.Format
 	holes     []time.Duration
 	eos       bool
+	fail      error // of SetFormat
 	delivered chan struct{}
 }
 
@@ -42,7 +44,7 @@ func (g *graphEnd) SetFormat(f pipeline.Format) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.formats = append(g.formats, f)
-	return nil
+	return g.fail
 }
 
 func (g *graphEnd) Push(b *pipeline.Borrowed) error {
@@ -122,10 +124,7 @@ func newRig(t *testing.T, ends map[string]*graphEnd, set map[string]any) *rig {
 	}
 	attached := make(chan *ring.Producer, 1)
 	go func() {
-		p, err := ring.Attach(context.Background(), addr, []ring.StreamSpec{
-			{Name: "video", Kind: ring.KindVideo, MaxFrame: picture},
-			{Name: "audio", Kind: ring.KindAudio, MaxFrame: 1920},
-		}, ring.AttachOptions{Name: "test"})
+		p, err := ring.Attach(context.Background(), addr, specs, ring.AttachOptions{Name: "test", Reattach: true})
 		if err != nil {
 			t.Error(err)
 		}
@@ -138,7 +137,7 @@ func newRig(t *testing.T, ends map[string]*graphEnd, set map[string]any) *rig {
 		t.FailNow()
 	}
 	var err error
-	if r.video, err = r.prod.SetVideo(0, ring.VideoFormat{FourCC: "GRAY8", Width: 256, Height: 256, Planes: 1, Strides: [4]int{256}, FPSNum: 30, FPSDen: 1}); err != nil {
+	if r.video, err = r.prod.SetVideo(0, grey); err != nil {
 		t.Fatal(err)
 	}
 	if r.audio, err = r.prod.SetAudio(1, ring.AudioFormat{Sample: "S16LE", Rate: 48000, Channels: 2}); err != nil {
@@ -288,8 +287,8 @@ func TestAStopDeliversWhatWasCommitted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Claim(0, r.video, picture, ring.Drop); err != ring.ErrStopped {
-		t.Errorf("a claim after the stop got %v, want %v", err, ring.ErrStopped)
+	if _, err := w.Claim(0, r.video, picture, ring.Drop); !errors.Is(err, ring.ErrFull) || r.prod.Err() != ring.ErrStopped {
+		t.Errorf("a claim after the stop got %v (%v), want no consumer and %v", err, r.prod.Err(), ring.ErrStopped)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // container is one way to put streams into a file.
 type container struct {
-	muxer   string
+	muxer   string   // "" where the stream as it is makes a file
 	pkg     string   // Debian package
 	endings []string // file name endings that stand for it
 	inputs  []pipeline.Input
@@ -19,6 +19,19 @@ type container struct {
 	needsSeek bool
 	settings  func(recovery time.Duration) []pipeline.Setting
 	recovery  func(recovery time.Duration) string // what a kill -9 leaves
+}
+
+// mux gives the muxer, as the first node of a fragment; none without one. What
+// the graph says in GStreamer's words wins.
+func (c container) mux(recovery time.Duration, raw map[string]any) []pipeline.Node {
+	if c.muxer == "" {
+		return nil
+	}
+	var set []pipeline.Setting
+	if c.settings != nil {
+		set = c.settings(recovery)
+	}
+	return []pipeline.Node{{Factory: c.muxer, Package: c.pkg, Set: append(set, pipeline.Settings(raw)...)}}
 }
 
 func videoKinds(codecs ...string) []pipeline.Kind { return kinds(pipeline.Video, codecs) }
@@ -87,12 +100,29 @@ var containers = map[string]container{
 		},
 		recovery: func(d time.Duration) string { return "all but the last " + d.String() },
 	},
+	"mp3": {
+		endings:  []string{".mp3"},
+		inputs:   []pipeline.Input{{Pad: "sink", Accepts: audioKinds("mp3"), Max: 1}},
+		recovery: streamed,
+	},
+	"flac": {
+		endings: []string{".flac"},
+		inputs:  []pipeline.Input{{Pad: "sink", Accepts: audioKinds("flac"), Max: 1}},
+		recovery: func(time.Duration) string {
+			return "all but what the encoder holds, without a duration until `mpipe repair`"
+		},
+	},
+	"wav": {
+		muxer: "wavenc", pkg: "gstreamer1.0-plugins-good", endings: []string{".wav"},
+		inputs:    []pipeline.Input{{Pad: "sink", Accepts: []pipeline.Kind{pipeline.RawAudio}, Max: 1}},
+		needsSeek: true,
+		recovery:  func(time.Duration) string { return "all of it; its header gives no length until `mpipe repair`" },
+	},
 	"ts": {
 		muxer: "mpegtsmux", pkg: "gstreamer1.0-plugins-bad", endings: []string{".ts", ".m2ts"},
 		inputs: []pipeline.Input{
 			{Pad: "sink_%d", Accepts: append(videoKinds("h264", "h265", "mpeg2"), audioKinds("aac", "opus", "mp3", "mp2", "ac3")...)},
 		},
-		settings: func(time.Duration) []pipeline.Setting { return nil },
 		recovery: streamed,
 	},
 }

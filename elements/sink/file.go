@@ -14,7 +14,7 @@ import (
 )
 
 func init() {
-	pipeline.RegisterSink[file]("file", "A media file on disk: MP4, MKV, WebM, Ogg or TS, readable after a kill at any moment.")
+	pipeline.RegisterSink[file]("file", "A media file on disk: MP4, MKV, WebM, Ogg or TS, or MP3, FLAC or WAV for sound alone, readable after a kill at any moment.")
 }
 
 type file struct {
@@ -22,6 +22,8 @@ type file struct {
 	container string
 	overwrite bool
 	recovery  time.Duration
+	minFree   int64
+	parts     parts
 	raw       map[string]any
 }
 
@@ -31,7 +33,19 @@ func (f *file) Props(p *pipeline.Props) {
 		pipeline.OneOf(append([]string{""}, containerNames()...)...))
 	p.Bool(&f.overwrite, "overwrite", false, "Replace a file that is already there.")
 	p.Duration(&f.recovery, "recovery", "1s", "At most this much of the end is lost when mpipe is killed.", pipeline.AtLeast("100ms"))
+	p.Size(&f.minFree, "min_free_disk", "32MiB", "The file is finished, and the output fails, when less than this is free on its disk; \"0\" writes to the end.")
+	f.parts.props(p)
 	p.Table(&f.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
+}
+
+func (f *file) Check() error { return f.parts.check() }
+
+// first is the file that is written first: of several, number 0.
+func (f *file) first() string {
+	if f.parts.table != nil {
+		return numbered(f.path, 0)
+	}
+	return f.path
 }
 
 func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
@@ -44,21 +58,22 @@ func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		}
 	}
 	c := containers[name]
+	if c.muxer == "" && len(f.raw) > 0 {
+		return pipeline.Fragment{}, pipeline.At("gst", "%s has no muxer whose properties could be set; take gst away", name)
+	}
 	return pipeline.Fragment{
-		Nodes: []pipeline.Node{
-			{Factory: c.muxer, Package: c.pkg, Set: append(c.settings(f.recovery), pipeline.Settings(f.raw)...)},
-			// Unbuffered: what the muxer gave out is the kernel's, whatever
-			// becomes of this process. async=false: no sink waits for another.
-			{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
-				{Name: "location", Value: f.path},
-				{Name: "buffer-mode", Value: "unbuffered"},
-				{Name: "async", Value: "false"},
-				{Name: "sync", Value: "false"},
-			}},
-		},
+		// Unbuffered: what the muxer gave out is the kernel's, whatever becomes
+		// of this process. async=false: no sink waits for another.
+		Nodes: append(c.mux(f.recovery, f.raw), pipeline.Node{Factory: "filesink", Package: "libgstreamer1.0-0", Set: []pipeline.Setting{
+			{Name: "location", Value: f.first()},
+			{Name: "buffer-mode", Value: "unbuffered"},
+			{Name: "async", Value: "false"},
+			{Name: "sync", Value: "false"},
+		}}),
 		Inputs:    c.inputs,
-		File:      f.path,
+		File:      f.first(),
 		Container: name,
+		Segment:   f.segment(),
 		Recovery:  c.recovery(f.recovery),
 	}, nil
 }
@@ -78,15 +93,23 @@ func (f *file) Open(context.Context) error {
 	if st, err := os.Stat(f.path); err == nil && !st.Mode().IsRegular() {
 		return f.openSpecial(st)
 	}
-	// What is there stays until frames flow: the element itself truncates.
+	if err := f.Watch(); err != nil {
+		return err
+	}
+	return f.claim(f.first())
+}
+
+// claim makes a file that nobody has. What is there stays until frames flow: the
+// element itself truncates.
+func (f *file) claim(path string) error {
 	flags := os.O_WRONLY | os.O_CREATE
 	if !f.overwrite {
 		flags |= os.O_EXCL
 	}
-	h, err := os.OpenFile(f.path, flags, 0o666)
+	h, err := os.OpenFile(path, flags, 0o666)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		return pipeline.At("path", "%s is already there; choose another path, or add overwrite = true to replace it", f.path)
+		return pipeline.At("path", "%s is already there; choose another path, or add overwrite = true to replace it", path)
 	case err != nil:
 		return pipeline.At("path", "cannot create the file: %w; choose a path that can be written", err)
 	}
@@ -103,8 +126,11 @@ func (f *file) openSpecial(st os.FileInfo) error {
 	if st.IsDir() {
 		return pipeline.At("path", "%s is a folder; name a file in it", f.path)
 	}
-	if name == "mp4" {
+	switch name {
+	case "mp4":
 		return pipeline.At("path", `%s is not a regular file, and MP4 is finished by going back in it; use container = "mkv" or "ts"`, f.path)
+	case "wav":
+		return pipeline.At("path", `%s is not a regular file, and WAV is finished by going back in it; use container = "flac" or "ogg"`, f.path)
 	}
 	return nil
 }

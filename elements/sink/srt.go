@@ -26,7 +26,7 @@ func (s *srt) Props(p *pipeline.Props) {
 	p.Int(&s.latency, "latency", 125, "Milliseconds that a lost packet may take to be sent again.", pipeline.Between(0, 60000))
 	p.Secret(&s.passphrase, "passphrase", "Encrypts the stream: 10 to 79 characters.")
 	p.String(&s.streamID, "stream_id", "", "What the server is told of the stream.")
-	s.remote.props(p)
+	s.remote.props(p, "5s")
 	p.Table(&s.raw, "gst", "Properties of GStreamer's srtsink in its own words; they win over everything above.")
 }
 

@@ -51,8 +51,8 @@ type remote struct {
 	stall   time.Duration
 }
 
-func (r *remote) props(p *pipeline.Props) {
-	p.Duration(&r.connect, "connect_timeout", "5s", "How long the other side may take to answer.", pipeline.AtLeast("100ms"))
+func (r *remote) props(p *pipeline.Props, connect string) {
+	p.Duration(&r.connect, "connect_timeout", connect, "How long the other side may take to answer.", pipeline.AtLeast("100ms"))
 	p.Duration(&r.stall, "stall_timeout", "10s", "How long the other side may take nothing before the connection is made anew; \"0s\" waits for ever.")
 	p.Duration(&r.min, "reconnect_min", "500ms", "Wait before the first new attempt; it doubles with each, and is varied at random.", pipeline.AtLeast("10ms"))
 	p.Duration(&r.max, "reconnect_max", "15s", "The longest such wait.", pipeline.AtLeast("10ms"))

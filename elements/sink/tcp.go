@@ -26,7 +26,7 @@ type tcp struct {
 func (t *tcp) Props(p *pipeline.Props) {
 	p.String(&t.addr, "address", "", "Host and port of the server: \"10.0.0.5:5000\".", pipeline.Required)
 	p.String(&t.container, "container", "ts", "What is sent.", pipeline.OneOf(streamable()...))
-	t.remote.props(p)
+	t.remote.props(p, "5s")
 	p.Table(&t.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
 }
 

@@ -376,3 +376,88 @@ func TestSpecs(t *testing.T) {
 		}
 	}
 }
+
+// The feed leaves out what the consumer says that it cannot take, and no sound.
+func TestAdaptsToAdvice(t *testing.T) {
+	addr := filepath.Join(t.TempDir(), "ring")
+	l, err := ring.Listen(addr, ring.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		r, err := l.Accept(context.Background())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		r.Advise(15, 1, "app.video")
+		drainAll(r)
+	}()
+	r, err := Run(context.Background(), mustPattern(t, "160x90@30"), Options{Ring: addr, Duration: 2 * time.Second, Adapt: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, a := r.Streams[0], r.Streams[1]
+	if v.Frames+v.Skipped != 60 || v.Skipped < 25 || v.Skipped > 30 || a.Skipped != 0 || a.Frames != 200 {
+		t.Errorf("%d pictures, %d left out, %d packets", v.Frames, v.Skipped, a.Frames)
+	}
+}
+
+// drainAll takes everything of an attachment.
+func drainAll(r *ring.Reader) {
+	defer r.Close()
+	for !r.Drained(ring.KindVideo) || !r.Drained(ring.KindAudio) {
+		idle := true
+		for _, k := range []ring.Kind{ring.KindVideo, ring.KindAudio} {
+			if f := r.Take(k); f.Cell != nil {
+				f.Cell.Release()
+				idle = false
+			}
+		}
+		r.Reclaim()
+		if idle {
+			r.Wait(context.Background(), time.Second)
+		}
+	}
+}
+
+// A consumer that goes away is waited for, and what it had not taken is counted.
+func TestGoesOnWithTheNextConsumer(t *testing.T) {
+	addr := filepath.Join(t.TempDir(), "ring")
+	taken := make(chan int64, 2)
+	go func() {
+		for i := range 2 {
+			l, err := ring.Listen(addr, ring.Config{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r, err := l.Accept(context.Background())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if i == 0 {
+				for r.Stats().Classes[0].SlotsUsed < 10 {
+					time.Sleep(time.Millisecond)
+				}
+				r.Close()
+				taken <- 0
+			} else {
+				drainAll(r)
+				st := r.Stats().Streams
+				taken <- st[0].Frames + st[1].Frames
+			}
+			l.Close()
+		}
+	}()
+	r, err := Run(context.Background(), mustPattern(t, "160x90@30"), Options{Ring: addr, Duration: 2 * time.Second, Reattach: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := <-taken + <-taken
+	if sent := r.Streams[0].Frames + r.Streams[1].Frames; r.Epochs != 2 || r.Lost < 10 || got+r.Lost != sent || r.Reason != ReasonTime {
+		t.Errorf("%d sent, %d taken, %d lost, %d consumers, %s", sent, got, r.Lost, r.Epochs, r.Reason)
+	}
+}

@@ -29,9 +29,12 @@ type pump struct {
 	timeUp  bool
 	err     error
 
-	frames, bytes, dropped atomic.Int64
-	blocked, late          atomic.Int64 // ns
-	media                  atomic.Int64 // ns: end of the last frame committed
+	video  *ring.VideoFormat // of the next picture
+	number uint64            // of the next frame
+
+	frames, bytes, dropped, skipped atomic.Int64
+	blocked, late                   atomic.Int64 // ns
+	media                           atomic.Int64 // ns: end of the last frame committed
 }
 
 // run returns nil at the end of the track and when ctx is done; either way the
@@ -43,6 +46,9 @@ func (p *pump) run(ctx context.Context) error {
 	}
 	if errors.Is(err, ring.ErrStopped) || errors.Is(err, ring.ErrGone) || p.abandoned.Load() {
 		return err
+	}
+	if p.o.Reattach && p.producer.Err() != nil {
+		return err // nobody is there to hear of the end
 	}
 	if eerr := p.producer.End(p.stream); err == nil {
 		err = eerr
@@ -80,6 +86,7 @@ func (p *pump) loop(ctx context.Context) error {
 func (p *pump) publish(f ring.Format) (err error) {
 	switch {
 	case f.Video != nil:
+		p.video = f.Video
 		p.format, err = p.producer.SetVideo(p.stream, *f.Video)
 	case f.Audio != nil:
 		p.format, err = p.producer.SetAudio(p.stream, *f.Audio)
@@ -124,9 +131,21 @@ func (p *pump) claim(n int) (ring.Slot, error) {
 	return slot, err
 }
 
+// wanted tells whether a picture is fed, by the consumer's advice.
+func (p *pump) wanted() bool {
+	n := p.number
+	p.number++
+	return !p.o.Adapt || p.video == nil || p.producer.Advice().Keep(n, p.video.FPSNum, p.video.FPSDen)
+}
+
 // put has the track write the frame into the ring, or leaves it out.
 func (p *pump) put(ctx context.Context, f frame) error {
 	p.discont = p.discont || f.discont
+	if !p.wanted() {
+		p.skipped.Add(1)
+		p.writer.DropByPolicy(p.stream)
+		return p.track.skip(ctx)
+	}
 	slot, err := p.claim(f.size)
 	if err == nil && p.abandoned.Load() {
 		slot.Abort()

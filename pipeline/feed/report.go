@@ -15,6 +15,8 @@ type Report struct {
 	// SkewMS is how far the end of the first audio lies behind the end of the
 	// first video, by their stamps; nil unless there are both.
 	SkewMS *float64 `json:"av_skew_ms,omitempty"`
+	Lost   int64    `json:"lost"`   // frames that a consumer that went away did not use up, or that found none
+	Epochs int64    `json:"epochs"` // consumers, or rings, so far
 	// Waiting is set while no consumer takes the ring.
 	Waiting bool   `json:"waiting,omitempty"`
 	Error   string `json:"error,omitempty"`
@@ -27,6 +29,7 @@ type StreamReport struct {
 	Frames   int64         `json:"frames"`
 	Bytes    int64         `json:"bytes"`
 	Dropped  int64         `json:"dropped"`      // left out, the ring was full
+	Skipped  int64         `json:"skipped"`      // left out by the consumer's advice
 	Blocked  time.Duration `json:"blocked_ns"`   // spent waiting for room
 	LateMost time.Duration `json:"late_most_ns"` // the longest a frame was written after its stamp's time, by clock pace
 	Media    float64       `json:"media_s"`      // end of the last frame, from the start
@@ -42,10 +45,13 @@ func (f *feeding) report(reason string, err error) Report {
 	if err != nil {
 		r.Error = err.Error()
 	}
+	if f.producer != nil {
+		r.Lost, r.Epochs = f.producer.Lost(), f.producer.Epochs()
+	}
 	var video, audio *StreamReport
 	for _, p := range f.pumps {
 		s := StreamReport{
-			Name: p.spec.Name, Kind: p.spec.Kind.String(), Frames: p.frames.Load(), Bytes: p.bytes.Load(), Dropped: p.dropped.Load(),
+			Name: p.spec.Name, Kind: p.spec.Kind.String(), Frames: p.frames.Load(), Bytes: p.bytes.Load(), Dropped: p.dropped.Load(), Skipped: p.skipped.Load(),
 			Blocked: time.Duration(p.blocked.Load()), LateMost: time.Duration(p.late.Load()),
 			Media: time.Duration(p.media.Load()).Seconds(),
 		}

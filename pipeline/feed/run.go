@@ -21,7 +21,12 @@ type Options struct {
 	AsFast bool
 	// Drop leaves out a frame that finds the ring full, and counts it. Otherwise
 	// the feed waits for room.
-	Drop          bool
+	Drop bool
+	// Adapt leaves pictures out, counted, so that no more are fed than the consumer
+	// says it can take.
+	Adapt bool
+	// Reattach goes on when the consumer starts again, with what was lost counted.
+	Reattach      bool
 	Duration      time.Duration // feed no frame from this time on; 0 is all there are
 	AttachTimeout time.Duration // 0 waits for ever
 	Progress      func(Report)  // called about every Every; nil for none
@@ -97,7 +102,7 @@ func attach(ctx context.Context, src *Source, o Options) (*ring.Producer, error)
 		tell := time.AfterFunc(patience, o.Waiting)
 		defer tell.Stop()
 	}
-	p, err := ring.Attach(wait, o.Ring, src.Streams(), ring.AttachOptions{Name: o.Name})
+	p, err := ring.Attach(wait, o.Ring, src.Streams(), ring.AttachOptions{Name: o.Name, Reattach: o.Reattach})
 	if err != nil && ctx.Err() == nil && wait.Err() != nil {
 		return nil, fmt.Errorf("no consumer took the ring %q within %v%s", o.Ring, o.AttachTimeout, whyNot(err))
 	}

@@ -247,6 +247,7 @@ func (b *builder) native(s *Stage) {
 		b.handOver(s, f)
 		b.output(s, f)
 		b.shortQueue(s)
+		b.keyFrames(s)
 		return
 	}
 	out.node, out.caps = nodeName(s, f, len(f.Nodes)-1), caps
@@ -323,7 +324,7 @@ func (b *builder) canGive(factory string) map[pipeline.Kind]bool {
 // output records what a sink will write.
 func (b *builder) output(s *Stage, f *fragment) {
 	o := Output{Stage: s.ID, Node: nodeName(s, f, 0), File: f.File, Container: f.Container, Recovery: f.Recovery,
-		Where: f.Where, Optional: s.Optional, Restart: f.Restart, Linger: f.Linger}
+		Where: f.Where, Optional: s.Optional, Restart: f.Restart, Linger: f.Linger, Segment: f.Segment}
 	for _, ref := range s.Inputs {
 		o.Streams = append(o.Streams, OutputStream{
 			Edge: edge(ref, s), Kind: b.outs[ref.String()].kind, From: ref.String(),

@@ -17,7 +17,7 @@ func (b *builder) input(s *Stage, f *fragment, i int, o *outlet) {
 	}
 	var chain []*Node
 	if why := b.queueWhy(s, o); why != "" {
-		n := b.insert(s, s.ID+".queue"+nth, "queue", why, o.kind, queueBounds(s, o.kind)...)
+		n := b.insert(s, s.ID+".queue"+nth, "queue", why, o.kind, queueBounds(s, f, o.kind)...)
 		if s.Role == pipeline.RoleSink {
 			n.Gate = b.whenFull(s, f, o.kind)
 		}
@@ -143,6 +143,28 @@ func (b *builder) shortQueue(s *Stage) {
 		s.Queue.Time, s.ID, shortest)})
 }
 
+// keyFrames warns when a sink that cuts at key frames has them come at other
+// times.
+func (b *builder) keyFrames(s *Stage) {
+	c, ok := s.Element.(interface{ CutsEvery() time.Duration })
+	if !ok {
+		return
+	}
+	for _, ref := range s.Inputs {
+		o := b.outs[ref.String()]
+		for _, n := range b.plan.Nodes {
+			every := n.KeyInterval
+			if n.ID != o.node || every <= 0 || c.CutsEvery()%every == 0 {
+				continue
+			}
+			next := (c.CutsEvery() + every - 1).Truncate(every)
+			b.plan.Notes = append(b.plan.Notes, Note{Pos: s.Pos.String(), Stage: s.ID, Text: fmt.Sprintf(
+				"%s makes a key frame every %v, so segments last %v and not %v; a keyframe_interval that divides that is better",
+				ref, every, next, c.CutsEvery())})
+		}
+	}
+}
+
 // bounds are a queue's limits; 0 is none.
 type bounds struct {
 	frames int
@@ -151,10 +173,13 @@ type bounds struct {
 }
 
 // boundsOf gives the bounds of the queue in front of a stage for what flows.
-// What the file asks for wins; a raw queue with a bound in time or bytes has
-// none in frames.
-func boundsOf(s *Stage, kind pipeline.Kind) bounds {
+// What the file asks for wins, then what the element does; a raw queue with a
+// bound in time or bytes has none in frames.
+func boundsOf(s *Stage, f *fragment, kind pipeline.Kind) bounds {
 	b := bounds{time: encodedTime, size: encodedSize}
+	if f.QueueTime > 0 {
+		b.time = f.QueueTime
+	}
 	if kind == pipeline.RawVideo || kind.IsRaw() && s.Role != pipeline.RoleSink {
 		b = bounds{frames: rawFrames}
 	}
@@ -170,8 +195,8 @@ func boundsOf(s *Stage, kind pipeline.Kind) bounds {
 	return b
 }
 
-func queueBounds(s *Stage, kind pipeline.Kind) []pipeline.Setting {
-	b := boundsOf(s, kind)
+func queueBounds(s *Stage, f *fragment, kind pipeline.Kind) []pipeline.Setting {
+	b := boundsOf(s, f, kind)
 	return []pipeline.Setting{
 		{Name: "max-size-buffers", Value: strconv.Itoa(b.frames)},
 		{Name: "max-size-bytes", Value: strconv.FormatInt(b.size, 10)},

@@ -295,7 +295,7 @@ func fit(v any, t pipeline.Type) any {
 			list = append(list, strings.TrimSpace(e))
 		}
 		return list
-	case pipeline.TTable, pipeline.TSecret:
+	case pipeline.TTable, pipeline.TSecret, pipeline.TSecretOrText:
 		if table, ok := parsed.(map[string]any); ok {
 			return table
 		}

@@ -77,6 +77,7 @@ type Output struct {
 	Streams   []OutputStream `json:"streams"`
 
 	Restart *pipeline.Restart `json:"-"`
+	Segment *pipeline.Segment `json:"-"`
 	Linger  time.Duration     `json:"-"`
 }
 

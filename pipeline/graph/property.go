@@ -86,7 +86,7 @@ func sample(spec *pipeline.Spec) string {
 				pipeline.TBitrate: "2500k", pipeline.TSize: "64MiB"}[spec.Type]
 		}
 		v = fmt.Sprintf("%q", v)
-	case pipeline.TSecret:
+	case pipeline.TSecret, pipeline.TSecretOrText:
 		v = fmt.Sprintf("{ env = %q }", strings.ToUpper(spec.Name))
 	case pipeline.TStrings:
 		v = `["a", "b"]`

@@ -123,6 +123,9 @@ func init() {
 	pipeline.Register[coder]("pipelinetest-encoder", "Any encoder at its fastest, for tests.")
 }
 
+// IsOwn tells that a type is registered by this package, for graphs of tests.
+func IsOwn(typ string) bool { return typ == Source || typ == Sink || typ == "pipelinetest-encoder" }
+
 type coder struct{ factory, kind string }
 
 func (c *coder) Props(p *pipeline.Props) {

@@ -92,7 +92,7 @@ func wrong(s *pipeline.Spec) map[string]any {
 		bad["a text without sense"], bad["less than nothing"] = "soon", "-1"
 	case pipeline.TSecret:
 		bad["the secret itself"] = "hunter2"
-	case pipeline.TStrings, pipeline.TTable:
+	case pipeline.TStrings, pipeline.TTable, pipeline.TSecretOrText:
 		bad["a number"] = int64(1)
 	}
 	if len(s.OneOf) > 0 {

@@ -39,7 +39,9 @@ type output struct {
 	pipe     *gstbin.Pipeline // of the present attempt
 	past     map[string]gstbin.Traffic
 	attempts int64
-	last     error // why the latest attempt failed
+	latest   map[string]gstbin.Traffic // of the attempt that ended last
+	parts    []part                    // finished files of a Segment
+	last     error                     // why the latest attempt failed
 	err      error
 }
 
@@ -171,7 +173,7 @@ func (o *output) fill(p *gstbin.Pipeline) error {
 		if n.Gate != "" {
 			factory, set = "appsrc", gstbin.GateSource
 		}
-		set, err := o.reveal(n, set)
+		set, err := o.reveal(n, o.inPart(n, set))
 		if err != nil {
 			return err
 		}
@@ -263,13 +265,15 @@ func (o *output) retire(limit time.Duration) {
 	p := o.pipe
 	stopped := stopWithin(p, limit)
 	o.mu.Lock()
+	o.latest = map[string]gstbin.Traffic{}
 	keep := func(node, pad string) {
 		key := node + "." + pad
 		before, ok := o.past[key]
 		if !ok {
 			before = gstbin.Traffic{FirstPTS: -1, LastPTS: -1}
 		}
-		o.past[key] = before.Plus(p.Traffic(node, pad))
+		o.latest[key] = p.Traffic(node, pad)
+		o.past[key] = before.Plus(o.latest[key])
 	}
 	if o.tapped {
 		keep(o.sink, "sink")
@@ -297,6 +301,18 @@ func stopWithin(p *gstbin.Pipeline, limit time.Duration) bool {
 		return true
 	case <-time.After(limit):
 		return false
+	}
+}
+
+// failBefore fails an output that is not required before anything started.
+func (r *runner) failBefore(s *graph.Stage, err error) {
+	r.log.Warn("an output failed; the others go on", "error", stageError(s, pipeline.Environment, err))
+	for _, o := range r.outputs {
+		if o.Stage == s.ID {
+			o.err, o.last, o.phase = err, err, Failed
+			o.gate.Shut()
+			close(o.done)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 func init() {
 	pipeline.RegisterSink[collector]("collector", "Keeps a TS in memory.")
+	pipeline.RegisterSink[stubborn]("stubborn", "Keeps a TS in memory, and takes its time or fails before.")
 	pipeline.RegisterSink[caller]("caller", "Sends a TS to a TCP server, again and again.")
 }
 
@@ -194,6 +195,81 @@ func TestAGuardFinishesItsOutputEarly(t *testing.T) {
 	}
 }
 
+// stubborn is a collector that is made anew when it fails, and takes a while to
+// begin or ends with an error.
+type stubborn struct {
+	collector
+	late           time.Duration
+	finish, refuse bool
+}
+
+func (s *stubborn) Props(p *pipeline.Props) {
+	s.collector.Props(p)
+	p.Duration(&s.late, "late", "0s", "Begin so late.")
+	p.Bool(&s.finish, "fail_finish", false, "Fail at the end.")
+	p.Bool(&s.refuse, "refuse", false, "Fail at the beginning, for good.")
+}
+
+func (s *stubborn) Fragment(cat pipeline.Catalog) (pipeline.Fragment, error) {
+	f, err := s.collector.Fragment(cat)
+	f.Live, f.QueueTime, f.Restart = true, 4*time.Second, &pipeline.Restart{Min: 10 * time.Millisecond, Max: 20 * time.Millisecond}
+	return f, err
+}
+
+// forGood is an error that a further attempt would meet again.
+type forGood struct{}
+
+func (forGood) Error() string { return "not here" }
+func (forGood) Final() bool   { return true }
+
+func (s *stubborn) Begin(ctx context.Context, env *pipeline.OutputEnv) error {
+	if s.refuse {
+		s.say("refuse")
+		return fmt.Errorf("wrapped: %w", forGood{})
+	}
+	time.Sleep(s.late)
+	return s.collector.Begin(ctx, env)
+}
+
+func (s *stubborn) Finish(ctx context.Context) error {
+	if s.finish {
+		s.say("fail")
+		return errors.New("nobody confirmed it")
+	}
+	return s.collector.Finish(ctx)
+}
+
+func stubbornly(id, more string) string {
+	return strings.Replace(collect(id, more), `"collector"`, `"stubborn"`, 1)
+}
+
+// To take a while before the first frame loses none of those that fit into the
+// queue, over several key frames.
+func TestAnOutputThatBeginsLate(t *testing.T) {
+	text := fmt.Sprintf(head, "frames = 120\nslow = \"20ms\"") + stubbornly("late", `late = "1800ms"`)
+	m, err := run.Run(context.Background(), plan(t, text), run.Options{})
+	if err != nil || !m.Complete || m.Outputs[0].Streams[0].Sent != 120 {
+		t.Fatalf("err %v, manifest %+v", err, m)
+	}
+	if ts, _ := got(t, "late"); frames(t, ts, "v") != "120" {
+		t.Errorf("%s frames came, want 120", frames(t, ts, "v"))
+	}
+}
+
+// What fails for good, or when nothing is left to send, is not tried again.
+func TestAnOutputThatIsNotTriedAgain(t *testing.T) {
+	for more, want := range map[string][2]string{
+		"refuse = true":      {"refuse", "not here"},
+		"fail_finish = true": {"begin; fail", "nobody confirmed it"},
+	} {
+		id := strings.Fields(more)[0]
+		m, err := run.Run(context.Background(), plan(t, fmt.Sprintf(head, "frames = 60")+stubbornly(id, more)), run.Options{})
+		if _, said := got(t, id); err == nil || !strings.Contains(err.Error(), want[1]) || said != want[0] || m.Outputs[0].Connects > 1 {
+			t.Errorf("%s: got %v, said %q, manifest %+v", more, err, said, m.Outputs[0])
+		}
+	}
+}
+
 // caller is an output that is made anew when its server goes.
 type caller struct {
 	port   int
@@ -260,7 +336,7 @@ func TestAnOutputIsMadeAnew(t *testing.T) {
 		t.Fatalf("err %v, manifest %+v", err, m)
 	}
 	far := m.Outputs[1]
-	if far.Connects < 3 || far.LastError == "" || len(streams) < 3 {
+	if far.Connects < 3 || far.LastError+far.Error == "" || len(streams) < 3 {
 		t.Fatalf("%d streams came, manifest %+v", len(streams), far)
 	}
 	for i, s := range streams[:len(streams)-1] {

@@ -147,7 +147,8 @@ func (r *runner) fail(err error) {
 	}
 }
 
-// openOutputs lets each element claim what it needs outside the process.
+// openOutputs lets each element claim what it needs outside the process. An output
+// with required = false that cannot is failed, and the others go on.
 func (r *runner) openOutputs(ctx context.Context) error {
 	var all pipeline.Errors
 	for _, s := range r.plan.Graph.Stages {
@@ -155,7 +156,9 @@ func (r *runner) openOutputs(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		if err := o.Open(ctx); err != nil {
+		if err := o.Open(ctx); err != nil && s.Optional {
+			r.failBefore(s, err)
+		} else if err != nil {
 			all = append(all, stageError(s, pipeline.Config, err))
 		}
 	}
@@ -262,8 +265,10 @@ func (r *runner) start() error {
 		}
 	}
 	for _, o := range r.outputs {
-		o.started = true
-		go o.supervise()
+		if !o.ended() {
+			o.started = true
+			go o.supervise()
+		}
 	}
 	if err := r.gst.Start(); err != nil {
 		// The element that refused has said why.

@@ -237,7 +237,7 @@ transcode = "never"
 		"opus": "audio", "aac": "audio", "mp3": "audio", "vorbis": "audio", "flac": "audio",
 	}
 	ran := 0
-	for _, ending := range []string{"mp4", "mkv", "webm", "ogg", "ts"} {
+	for _, ending := range []string{"mp4", "mkv", "webm", "ogg", "ts", "mp3", "flac", "wav"} {
 		for enc, medium := range encoders {
 			path := filepath.Join(t.TempDir(), enc+"."+ending)
 			p, err := graph.ParsePlan("test.toml", []byte(fmt.Sprintf(text, enc, medium, path)), graph.Options{}, run.Catalog())
@@ -261,9 +261,10 @@ transcode = "never"
 			}
 		}
 	}
-	// 5 + 3 in MP4, 6 + 5 in MKV, 3 + 2 in WebM, 1 + 3 in Ogg, 3 + 3 in TS.
-	if ran != 34 {
-		t.Errorf("%d pairs of encoder and container were run, want 34", ran)
+	// 5 + 3 in MP4, 6 + 5 in MKV, 3 + 2 in WebM, 1 + 3 in Ogg, 3 + 3 in TS,
+	// and MP3 and FLAC in files of their own. WAV takes no encoder.
+	if ran != 36 {
+		t.Errorf("%d pairs of encoder and container were run, want 36", ran)
 	}
 }
 

@@ -90,7 +90,7 @@ func (r *runner) outputStatus(o *output) OutputStatus {
 	}
 	var last error
 	if os.Phase, last = o.now(); os.LastError == "" && last != nil {
-		os.LastError = last.Error()
+		os.LastError = brief(last)
 	}
 	for i, in := range o.ins {
 		t, lane := o.traffic(in.node, in.pad), o.gate.Stats(in.lane)

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/mpipe/mpipe/pipeline"
 )
 
@@ -28,7 +30,10 @@ func (o *output) supervise() {
 	o.mu.Lock()
 	o.err, o.phase = err, Done
 	if err != nil {
-		o.last, o.phase = err, Failed
+		o.phase = Failed
+		if o.last == nil || !errors.Is(err, errStopped) { // else what it waited for says more
+			o.last = err
+		}
 	}
 	o.mu.Unlock()
 	close(o.done)
@@ -52,7 +57,17 @@ func (o *output) live() error {
 	for {
 		began := time.Now()
 		worked, err := o.attempt(ctx)
-		if err == nil || ctx.Err() != nil || o.Restart == nil || o.final(err) {
+		if err == nil && o.Segment != nil {
+			more, err := o.endPart()
+			if more && err == nil {
+				continue
+			}
+			return err
+		}
+		if err != nil && ctx.Err() != nil {
+			return o.stopped()
+		}
+		if err == nil || o.Restart == nil || o.final(err) || o.over() {
 			return err
 		}
 		if worked && time.Since(began) > steady {
@@ -62,15 +77,16 @@ func (o *output) live() error {
 		o.last, o.phase = err, Waiting
 		o.mu.Unlock()
 		if limit := o.Restart.GiveUp; limit > 0 && time.Since(down) > limit {
-			return givenUp(limit, err)
+			return wrapMsg(fmt.Sprintf("given up after %v", limit), err)
+		}
+		if o.streamEnded() {
+			return wrapMsg("not reached again before the recording ended", err)
 		}
 		wait = min(max(o.Restart.Min, 2*wait), o.Restart.Max)
 		pause := wait/2 + rand.N(wait/2+1) // so that many do not come back at one moment
-		o.run.log.Warn("the output failed and is made anew", "stage", o.Stage, "error", err, "in", pause.Round(time.Millisecond))
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return errStopped
+		o.run.log.Warn("the output failed and is made anew", "stage", o.Stage, "error", brief(err), "in", pause.Round(time.Millisecond))
+		if !o.pause(ctx, pause) {
+			return o.stopped()
 		}
 		if err := o.make(); err != nil {
 			return err
@@ -78,19 +94,77 @@ func (o *output) live() error {
 	}
 }
 
-// givenUp keeps the place and the remedy of the last error.
-func givenUp(after time.Duration, err error) error {
+// stopped is the error of an output that the run ends.
+func (o *output) stopped() error {
+	if _, last := o.now(); last != nil {
+		return fmt.Errorf("%w; before that: %s", errStopped, brief(last))
+	}
+	return errStopped
+}
+
+// over tells that the stream has ended and nothing of it waits: a further attempt
+// would have nothing to send.
+func (o *output) over() bool {
+	for i := range o.lanes {
+		if o.gate.Stats(i).Bytes > 0 {
+			return false
+		}
+	}
+	return o.streamEnded()
+}
+
+// pause waits before the next attempt, and not for long once the stream has
+// ended: then the last attempt is due. It gives false when ctx is done.
+func (o *output) pause(ctx context.Context, d time.Duration) bool {
+	for end := time.Now().Add(d); time.Now().Before(end) && !o.streamEnded(); {
+		select {
+		case <-time.After(tick):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// streamEnded tells that the encoders gave out all they will for this output.
+func (o *output) streamEnded() bool {
+	for i := range o.lanes {
+		if !o.gate.Stats(i).EOS {
+			return false
+		}
+	}
+	return true
+}
+
+// wrapMsg puts words in front of an error, and keeps its place and remedy.
+func wrapMsg(words string, err error) error {
 	var known *pipeline.Error
 	if !errors.As(err, &known) {
-		return fmt.Errorf("given up after %v: %w", after, err)
+		return fmt.Errorf("%s: %w", words, err)
 	}
 	e := *known
-	e.Msg = fmt.Sprintf("given up after %v: %s", after, e.Msg)
+	e.Msg = words + ": " + e.Msg
 	return &e
+}
+
+// brief is an error without its place and remedy, for lines that come often.
+func brief(err error) string {
+	var e *pipeline.Error
+	switch {
+	case !errors.As(err, &e):
+		return err.Error()
+	case e.Err != nil:
+		return e.Msg + ": " + e.Err.Error()
+	}
+	return e.Msg
 }
 
 // final tells that an error will be the same at every further attempt.
 func (o *output) final(err error) bool {
+	var f interface{ Final() bool }
+	if errors.As(err, &f) && f.Final() {
+		return true
+	}
 	return o.Restart.Final != nil && o.Restart.Final(err.Error())
 }
 
@@ -112,7 +186,7 @@ func (o *output) attempt(ctx context.Context) (worked bool, err error) {
 	o.attempts++
 	o.mu.Unlock()
 	if o.writer != nil {
-		env := &pipeline.OutputEnv{Stage: o.Stage, Pos: o.stage.Pos, Log: o.run.log.With("stage", o.Stage)}
+		env := &pipeline.OutputEnv{Stage: o.Stage, Pos: o.stage.Pos, Log: o.run.log.With("stage", o.Stage), Starts: o.starts, Zero: o.run.zero}
 		if err := o.writer.Begin(ctx, env); err != nil {
 			return false, err
 		}
@@ -134,6 +208,24 @@ func (o *output) attempt(ctx context.Context) (worked bool, err error) {
 	return false, cut
 }
 
+// starts tells where each stream begins.
+func (o *output) starts() []pipeline.StreamStart {
+	out := make([]pipeline.StreamStart, len(o.ins))
+	for i, in := range o.ins {
+		out[i] = pipeline.StreamStart{Kind: o.Streams[i].Kind, First: o.traffic(in.node, in.pad).FirstPTS}
+	}
+	return out
+}
+
+// zero is the time of day at running time 0.
+func (r *runner) zero() time.Time {
+	var now unix.Timespec
+	if !r.line.Started() || unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(r.line.Zero() - time.Duration(now.Nano()))
+}
+
 // play starts the pipeline and watches it to the end of its stream, which a
 // Guard may have brought about early: cut says why.
 func (o *output) play(ctx context.Context, first bool) (cut, err error) {
@@ -150,6 +242,7 @@ func (o *output) play(ctx context.Context, first bool) (cut, err error) {
 	for i, n := range o.lanes {
 		ids[i] = n.ID
 	}
+	o.boundPart()
 	o.gate.Attach(p, ids, !first)
 	o.enter(Streaming)
 	written := make(chan error, 1)
@@ -214,6 +307,7 @@ func (w *progressWatch) look() error {
 		return nil
 	}
 	w.next = now.Add(watchEvery)
+	w.o.cutBySize()
 	if g, ok := w.o.stage.Element.(pipeline.Guard); ok && w.cut == nil {
 		if w.cut = g.Watch(); w.cut != nil {
 			w.o.run.log.Error("the output is finished early", "stage", w.o.Stage, "error", w.cut)
@@ -254,7 +348,11 @@ func (w *watch) outputEnded(o *output) {
 	if o.err == nil {
 		return
 	}
-	var err error = stageError(o.stage, pipeline.Environment, o.err)
+	e := *stageError(o.stage, pipeline.Environment, o.err)
+	if e.Class == pipeline.Config { // the author may be to blame, but the run has begun
+		e.Class = pipeline.Environment
+	}
+	var err error = &e
 	if w.r.needed() {
 		level := w.r.log.Error
 		if o.Optional {

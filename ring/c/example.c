@@ -7,7 +7,9 @@
  *
  * One thread draws each picture straight into the ring, another plays 20 ms
  * packets of sound. With --second another thread adds a picture of another size.
- * --hash prints the FNV-1a hash of every frame's bytes as it was committed.
+ * --hash prints the FNV-1a hash of every frame's bytes as it was committed. With
+ * --adapt it draws no more pictures than the consumer says it can take; with
+ * --reattach it goes on when the consumer starts again.
  */
 #define _GNU_SOURCE
 #include "mpipe_ring.h"
@@ -22,7 +24,7 @@ struct options {
 	uint32_t width, height, width2, height2;
 	int fps;         /* 0: as fast as the consumer takes them */
 	int64_t wait_ns; /* policy: 0 drop, negative block */
-	int hash, silent;
+	int hash, silent, adapt, reattach;
 };
 
 struct job {
@@ -93,7 +95,13 @@ static void *pictures(void *arg)
 	if ((j->code = mpr_writer_open(j->p, &w)) != MPR_OK) return NULL;
 	j->code = mpr_set_video(j->p, j->stream, &v, &format);
 	for (long n = 0; j->code == MPR_OK && n < o->frames; n++) {
+		mpr_advice advice;
 		if (step) sleep_until(start + n * step);
+		mpr_get_advice(j->p, &advice);
+		if (o->adapt && !mpr_keep(&advice, (uint64_t)n, (uint32_t)o->fps)) {
+			mpr_drop_by_policy(&w, j->stream);
+			continue;
+		}
 		j->code = mpr_claim(&w, j->stream, format, v.size, o->wait_ns, &s);
 		if (j->code == MPR_FULL) { /* counted as dropped: on with the next one */
 			j->code = MPR_OK;
@@ -154,7 +162,7 @@ static void *sound(void *arg)
 static int usage(void)
 {
 	fputs("usage: example --ring ADDRESS [--frames N] [--size WxH] [--second WxH] [--fps N]\n"
-	      "               [--policy drop|block|MILLISECONDS] [--hash] [--silent]\n"
+	      "               [--policy drop|block|MILLISECONDS] [--adapt] [--reattach] [--hash] [--silent]\n"
 	      "  ADDRESS is NAME for /dev/shm/NAME, a path, unix:/path.sock or fd:N\n"
 	      "  --fps 0 goes as fast as the consumer takes the frames\n", stderr);
 	return 2;
@@ -177,6 +185,14 @@ static int parse(int argc, char **argv, struct options *o)
 			o->silent = 1;
 			continue;
 		}
+		if (strcmp(name, "--adapt") == 0) {
+			o->adapt = 1;
+			continue;
+		}
+		if (strcmp(name, "--reattach") == 0) {
+			o->reattach = 1;
+			continue;
+		}
 		if (++i == argc) return 0;
 		value = argv[i];
 		if (strcmp(name, "--ring") == 0)
@@ -196,7 +212,7 @@ static int parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {NULL, 300, 640, 360, 0, 0, 30, -1, 0, 0};
+	struct options o = {NULL, 300, 640, 360, 0, 0, 30, -1, 0, 0, 0, 0};
 	struct job jobs[3];
 	mpr_stream streams[3];
 	pthread_t threads[3];
@@ -221,6 +237,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "example: %s: %s: %s\n", o.ring, mpr_error(code), p.reason);
 		return 1;
 	}
+	mpr_set_reattach(&p, o.reattach);
 	for (int i = 0; i < count; i++) {
 		jobs[i].o = &o;
 		jobs[i].p = &p;
@@ -234,10 +251,11 @@ int main(int argc, char **argv)
 		pthread_join(threads[i], NULL);
 		/* A consumer that stops is no failure of ours. */
 		if (jobs[i].code != MPR_OK && jobs[i].code != MPR_STOPPED) {
-			fprintf(stderr, "example: stream %s: %s\n", streams[i].name, mpr_error(jobs[i].code));
+			fprintf(stderr, "example: stream %s: %s: %s\n", streams[i].name, mpr_error(jobs[i].code), p.reason);
 			code = 1;
 		}
 	}
+	if (p.lost) fprintf(stderr, "example: %llu frames lost, %llu consumers\n", (unsigned long long)p.lost, (unsigned long long)p.epochs);
 	mpr_close(&p);
 	return code;
 }

@@ -45,6 +45,14 @@
  * Formats are published in the format table before the first frame that carries
  * their id, and never change.
  *
+ * Another ring. When one thread stops in the middle of a frame and others wait
+ * for it, the consumer replaces the ring: its state says "replaced", claims end,
+ * and the producer says HELLO again, over the same socket if there is one. The
+ * old memory stays mapped while a writer is bound to it, so that a thread that
+ * wakes there hurts nobody. A consumer that starts again is found at the address.
+ * Either way the program calls mpr_reattach, or has the library do so within
+ * mpr_claim: mpr_set_reattach.
+ *
  * Every atomic names its partner on the other side by the same phrase, "SYNC
  * POINT x", as in the Go sources and FORMAT.md.
  */
@@ -88,7 +96,7 @@ extern "C" {
 
 enum {
 	MPR_MAJOR = 1,
-	MPR_MINOR = 0,
+	MPR_MINOR = 1,
 	MPR_GRANULE = 64,
 	MPR_PAGE = 4096,
 	MPR_CLASSES = 2,
@@ -117,7 +125,8 @@ enum {
 	MPR_STOPPING = 2,
 	MPR_CLOSED = 3,
 	MPR_REFUSED_STATE = 4,
-	MPR_INVALID_STATE = 5
+	MPR_INVALID_STATE = 5,
+	MPR_REPLACED_STATE = 6
 };
 
 /* Steps at which a process can die and leave something half done, numbered as in
@@ -269,7 +278,9 @@ typedef struct {
 	char producer_name[64];
 	char reason[256];
 	uint64_t copy_limit, copies, abandoned, waits, wake_ups;
-	uint8_t reserved1[216];
+	uint64_t held_since; /* ns: since when the oldest frame that is out is out; 0: none */
+	char holder[64];     /* the edge of the graph that holds frames up; "": none */
+	uint8_t reserved1[144];
 	mpr_class_page classes[MPR_CLASSES];
 } mpr_consumer_page;
 
@@ -325,7 +336,7 @@ enum {
 	MPR_OK = 0,
 	MPR_FULL = -1,    /* no room, or none before the deadline; counted as dropped */
 	MPR_STOPPED = -2, /* the consumer takes nothing new */
-	MPR_GONE = -3,    /* the consumer closed the ring or died */
+	MPR_GONE = -3,    /* the consumer closed or replaced the ring, or died: see mpr_producer.reason */
 	MPR_ENDED = -4,   /* mpr_end was called for the stream */
 	MPR_REFUSED = -5, /* the consumer said no: see mpr_producer.reason */
 	MPR_TIMEOUT = -6, /* nobody took the producer in time */
@@ -364,31 +375,53 @@ typedef struct {
 	const mpr_class_page *page;
 } mpr_class;
 
-/* One writer thread. Use it from one thread at a time. */
-typedef struct mpr_producer mpr_producer;
+/* One attachment: the memory that one consumer made, and how it is watched. */
 typedef struct {
-	mpr_producer *p;
-	mpr_writer_entry *entry;
-	uint32_t index;
-	uint64_t frames;
-} mpr_writer;
-
-/* A process's end of one attachment. Any thread may call what takes it. */
-struct mpr_producer {
 	uint8_t *seg;
 	uint64_t seg_size;
 	const mpr_consumer_page *cons;
 	mpr_words *words;
 	mpr_class classes[MPR_CLASSES];
+	int sock;         /* -1 in named mode, and once it is closed */
+	int asked;        /* another HELLO went over sock */
+	int left;         /* the consumer was told that nothing more comes */
+	int consumer_pid; /* named mode */
+	uint64_t consumer_boot;
+	int64_t looked;   /* when the consumer was last looked at, ns */
+	uint32_t gone;
+	uint32_t users;   /* 1 for being current, 1 for each writer: mapped while there are any */
+	uint64_t lost;    /* claims that were counted as lost, once another one is current */
+} mpr_epoch;
+
+/* One writer thread. Use it from one thread at a time. */
+typedef struct mpr_producer mpr_producer;
+typedef struct {
+	mpr_producer *p;
+	mpr_epoch *at; /* where it has its entry, and its slots */
+	mpr_writer_entry *entry;
+	uint32_t index;
+	uint32_t open; /* slots that are not finished */
+	uint64_t frames;
+} mpr_writer;
+
+/* A process's end of a ring: of one attachment after the other. Any thread may
+ * call what takes it. */
+struct mpr_producer {
+	mpr_epoch *at;   /* the current one; NULL when closed */
+	mpr_epoch *next; /* an attempt under way, by who has searching */
 	mpr_stream streams[MPR_STREAMS];
 	int count;
-	int sock;             /* -1 in named mode */
-	int consumer_pid;     /* named mode */
-	uint64_t consumer_boot;
-	int64_t looked;       /* when the consumer was last looked at, ns */
-	uint32_t lock;        /* formats, ends, writer table */
-	uint32_t ended;       /* bit set of streams */
-	uint32_t gone;
+	int reattach;         /* see mpr_set_reattach */
+	int final;            /* why there will be no next attachment, by itself */
+	int64_t tried;        /* when the last attempt began, ns */
+	uint32_t searching;
+	uint32_t lock;        /* formats, ends, writer table, changing at */
+	uint32_t ended, said; /* bit sets of streams: mpr_end was called; the end stands in the current attachment */
+	uint32_t fresh;       /* bit set of streams: their next frame is the first of its attachment */
+	uint64_t lost;        /* frames that consumers before did not use up, or that found none */
+	uint64_t epochs;      /* attachments so far */
+	char name[64];
+	char address[4000];
 	char reason[256];     /* why the last call of this process failed */
 };
 
@@ -502,7 +535,7 @@ static inline int mpr_process_is(int pid, uint64_t ticks)
 
 /* Has the consumer died? A system call: only while waiting or full, and then at
  * most every 50 ms. */
-static inline int mpr_consumer_dead(mpr_producer *p)
+static inline int mpr_consumer_dead(mpr_epoch *p)
 {
 	int64_t now = mpr_now();
 	int dead = 0;
@@ -522,20 +555,35 @@ static inline int mpr_consumer_dead(mpr_producer *p)
 	return dead;
 }
 
-/* MPR_OK while the consumer takes frames. */
-static inline int mpr_alive(mpr_producer *p)
+static inline int mpr_replaced(const mpr_epoch *at)
 {
-	switch (__atomic_load_n(&p->cons->state, __ATOMIC_ACQUIRE)) { /* SYNC POINT state */
-	case MPR_LIVE: return __atomic_load_n(&p->gone, __ATOMIC_RELAXED) ? MPR_GONE : MPR_OK;
-	case MPR_STOPPING: return __atomic_load_n(&p->gone, __ATOMIC_RELAXED) ? MPR_GONE : MPR_STOPPED;
-	case MPR_INVALID_STATE: {
-		char reason[256];
-		memcpy(reason, p->cons->reason, sizeof reason);
-		reason[sizeof reason - 1] = 0;
-		return mpr_fail(p, MPR_GONE, reason);
+	return __atomic_load_n(&at->cons->state, __ATOMIC_ACQUIRE) == MPR_REPLACED_STATE && !__atomic_load_n(&at->gone, __ATOMIC_RELAXED);
+}
+
+static inline int mpr_fail_with_reason(mpr_producer *p, const mpr_epoch *at, int code)
+{
+	char reason[256];
+	memcpy(reason, at->cons->reason, sizeof reason);
+	reason[sizeof reason - 1] = 0;
+	return mpr_fail(p, code, reason);
+}
+
+/* MPR_OK while the consumer takes frames. */
+static inline int mpr_takes(mpr_producer *p, const mpr_epoch *at)
+{
+	switch (__atomic_load_n(&at->cons->state, __ATOMIC_ACQUIRE)) { /* SYNC POINT state */
+	case MPR_LIVE:
+		if (!__atomic_load_n(&at->gone, __ATOMIC_RELAXED)) return MPR_OK;
+		break;
+	case MPR_STOPPING:
+		if (!__atomic_load_n(&at->gone, __ATOMIC_RELAXED)) return MPR_STOPPED;
+		break;
+	case MPR_REFUSED_STATE:
+	case MPR_INVALID_STATE:
+	case MPR_REPLACED_STATE: return mpr_fail_with_reason(p, at, MPR_GONE);
+	default: break;
 	}
-	default: return MPR_GONE;
-	}
+	return mpr_fail(p, MPR_GONE, "it closed the ring or died");
 }
 
 static inline uint64_t mpr_dist(const mpr_class *c, uint64_t from, uint64_t to)
@@ -562,14 +610,14 @@ static inline void mpr_count(uint64_t *word, uint64_t n) /* one thread's own cou
 	__atomic_store_n(word, __atomic_load_n(word, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
-static inline mpr_stream_counters *mpr_counters(mpr_producer *p, int stream)
+static inline mpr_stream_counters *mpr_counters(mpr_epoch *p, int stream)
 {
 	return (mpr_stream_counters *)(void *)(p->seg + MPR_STREAMS_OFF) + stream;
 }
 
 /* Wakes the consumer if the word says that it wants that. The store of the event
  * came before, seq_cst. */
-static inline void mpr_wake_consumer(mpr_producer *p, uint32_t *waiters)
+static inline void mpr_wake_consumer(mpr_epoch *p, uint32_t *waiters)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* SYNC POINT wake */
 	if (__atomic_load_n(waiters, __ATOMIC_SEQ_CST) != 0 && __atomic_exchange_n(waiters, 0, __ATOMIC_SEQ_CST) != 0) {
@@ -583,7 +631,7 @@ static inline void mpr_wake_consumer(mpr_producer *p, uint32_t *waiters)
 /* Moves the write cursor over n bytes if they fit; 1 when it did. */
 static inline int mpr_advance(mpr_writer *w, int class_index, uint64_t n, uint64_t *at, uint64_t *extent, uint64_t *offset)
 {
-	mpr_class *c = &w->p->classes[class_index];
+	mpr_class *c = &w->at->classes[class_index];
 	uint64_t *intent = &w->entry->intent[class_index];
 	for (;;) {
 		uint64_t write = __atomic_load_n(&c->words->write, __ATOMIC_ACQUIRE);
@@ -616,8 +664,8 @@ static inline int mpr_advance(mpr_writer *w, int class_index, uint64_t n, uint64
 static inline int mpr_wait_space(mpr_writer *w, int stream, int class_index, uint64_t n, int64_t wait_ns, int ending,
                                  uint64_t *at, uint64_t *extent, uint64_t *offset)
 {
-	mpr_producer *p = w->p;
-	mpr_class *c = &p->classes[class_index];
+	mpr_epoch *epoch = w->at;
+	mpr_class *c = &epoch->classes[class_index];
 	int64_t start = mpr_now(), spent;
 	int code = MPR_FULL;
 	for (;;) {
@@ -631,8 +679,8 @@ static inline int mpr_wait_space(mpr_writer *w, int stream, int class_index, uin
 		spent = mpr_now() - start;
 		if (!got && (wait_ns < 0 || spent < wait_ns)) {
 			int64_t left = wait_ns < 0 ? 100000000 : wait_ns - spent;
-			mpr_wake_consumer(p, &p->words->full_waiters);
-			if (mpr_alive(p) == MPR_OK || ending) mpr_futex_wait(&c->page->space_seq, key, left);
+			mpr_wake_consumer(epoch, &epoch->words->full_waiters);
+			if (mpr_takes(w->p, epoch) == MPR_OK || ending) mpr_futex_wait(&c->page->space_seq, key, left);
 			MPR_FAULT(MPR_AT_WOKEN);
 		}
 		__atomic_fetch_sub(&c->words->space_waiters, 1, __ATOMIC_SEQ_CST);
@@ -640,36 +688,38 @@ static inline int mpr_wait_space(mpr_writer *w, int stream, int class_index, uin
 			code = MPR_OK;
 			break;
 		}
-		mpr_consumer_dead(p);
-		code = mpr_alive(p);
+		mpr_consumer_dead(epoch);
+		code = mpr_takes(w->p, epoch);
 		if (code != MPR_OK && !(ending && code == MPR_STOPPED)) break;
 		code = MPR_FULL;
 		if (wait_ns >= 0 && mpr_now() - start >= wait_ns) break;
 	}
 	spent = mpr_now() - start;
 	mpr_count(&w->entry->blocked_ns, (uint64_t)spent);
-	__atomic_fetch_add(&mpr_counters(p, stream)->blocked_ns, (uint64_t)spent, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&mpr_counters(epoch, stream)->blocked_ns, (uint64_t)spent, __ATOMIC_RELAXED);
 	return code;
 }
 
-static inline int mpr_reserve(mpr_writer *w, int stream, uint32_t format, uint64_t n, int64_t wait_ns, int ending, mpr_slot *slot)
+/* Claims in the attachment the writer is bound to. */
+static inline int mpr_claim_in(mpr_writer *w, int stream, uint32_t format, uint64_t n, int64_t wait_ns, int ending, mpr_slot *slot)
 {
 	mpr_producer *p = w->p;
 	int ci = p->streams[stream].kind - 1;
-	mpr_class *c = &p->classes[ci];
+	mpr_epoch *epoch = w->at;
+	mpr_class *c = &epoch->classes[ci];
 	uint64_t at = 0, extent = 0, offset = 0;
 	mpr_slot_entry *e;
-	int code = mpr_alive(p);
+	int code = mpr_takes(p, epoch);
 	if (code != MPR_OK && !(ending && code == MPR_STOPPED)) return code;
 	if (!mpr_advance(w, ci, n, &at, &extent, &offset)) {
-		mpr_wake_consumer(p, &p->words->full_waiters);
+		mpr_wake_consumer(epoch, &epoch->words->full_waiters);
 		if (wait_ns == 0)
-			code = mpr_consumer_dead(p) ? MPR_GONE : MPR_FULL;
+			code = mpr_consumer_dead(epoch) ? MPR_GONE : MPR_FULL;
 		else
 			code = mpr_wait_space(w, stream, ci, n, wait_ns, ending, &at, &extent, &offset);
 		if (code == MPR_FULL && !ending) {
 			mpr_count(&w->entry->dropped_full, 1);
-			__atomic_fetch_add(&mpr_counters(p, stream)->dropped_full, 1, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&mpr_counters(epoch, stream)->dropped_full, 1, __ATOMIC_RELAXED);
 		}
 		if (code != MPR_OK) return code;
 	}
@@ -692,11 +742,12 @@ static inline int mpr_reserve(mpr_writer *w, int stream, uint32_t format, uint64
 	slot->size = (size_t)n;
 	slot->w = w;
 	slot->entry = e;
+	w->open++;
 	return MPR_OK;
 }
 
 /* Maps and checks both files; the fds may be closed afterwards. */
-static inline int mpr_map(mpr_producer *p, int seg_fd, int cons_fd)
+static inline int mpr_map(mpr_producer *p, mpr_epoch *e, int seg_fd, int cons_fd)
 {
 	struct stat st;
 	void *m;
@@ -704,55 +755,55 @@ static inline int mpr_map(mpr_producer *p, int seg_fd, int cons_fd)
 	int i;
 	if (fstat(seg_fd, &st) < 0) return mpr_fail(p, MPR_SYSTEM, "fstat of the segment failed");
 	if (st.st_size < MPR_CONTROL_END) return mpr_fail(p, MPR_REFUSED, "not a ring: the segment is too small");
-	p->seg_size = (uint64_t)st.st_size;
+	e->seg_size = (uint64_t)st.st_size;
 	m = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, seg_fd, 0);
 	if (m == MAP_FAILED) return mpr_fail(p, MPR_SYSTEM, "mmap of the segment failed");
-	p->seg = (uint8_t *)m;
+	e->seg = (uint8_t *)m;
 	if (fstat(cons_fd, &st) < 0 || st.st_size < MPR_CONS_SIZE) return mpr_fail(p, MPR_REFUSED, "not a ring: no consumer page");
 	m = mmap(NULL, MPR_CONS_SIZE, PROT_READ, MAP_SHARED, cons_fd, 0);
 	if (m == MAP_FAILED) return mpr_fail(p, MPR_SYSTEM, "mmap of the consumer page failed");
-	p->cons = (const mpr_consumer_page *)m;
-	h = (const mpr_header *)(const void *)p->seg;
-	if (__atomic_load_n(&h->magic, __ATOMIC_ACQUIRE) != MPR_SEG_MAGIC || __atomic_load_n(&p->cons->magic, __ATOMIC_ACQUIRE) != MPR_CONS_MAGIC)
+	e->cons = (const mpr_consumer_page *)m;
+	h = (const mpr_header *)(const void *)e->seg;
+	if (__atomic_load_n(&h->magic, __ATOMIC_ACQUIRE) != MPR_SEG_MAGIC || __atomic_load_n(&e->cons->magic, __ATOMIC_ACQUIRE) != MPR_CONS_MAGIC)
 		return mpr_fail(p, MPR_REFUSED, "not a ring");
-	if (h->major != MPR_MAJOR || p->cons->major != MPR_MAJOR || h->required != 0)
+	if (h->major != MPR_MAJOR || e->cons->major != MPR_MAJOR || h->required != 0)
 		return mpr_fail(p, MPR_REFUSED, "the consumer speaks another version of the ring");
-	if (h->ring_id != p->cons->ring_id || h->epoch != p->cons->epoch)
+	if (h->ring_id != e->cons->ring_id || h->epoch != e->cons->epoch)
 		return mpr_fail(p, MPR_TIMEOUT, "the consumer is replacing the ring");
-	if (h->size != p->seg_size || h->words_off != MPR_WORDS_OFF || h->mailbox_off != MPR_MAILBOX_OFF ||
+	if (h->size != e->seg_size || h->words_off != MPR_WORDS_OFF || h->mailbox_off != MPR_MAILBOX_OFF ||
 	    h->writers_off != MPR_WRITERS_OFF || h->writer_count != MPR_WRITERS || h->writer_size != sizeof(mpr_writer_entry) ||
 	    h->streams_off != (uint64_t)MPR_STREAMS_OFF || h->stream_count != MPR_STREAMS || h->stream_size != sizeof(mpr_stream_counters) ||
 	    h->formats_off != (uint64_t)MPR_FORMATS_OFF || h->format_count != MPR_FORMATS || h->format_size != sizeof(mpr_format_entry) ||
 	    h->slot_size != sizeof(mpr_slot_entry) || h->granule != MPR_GRANULE || h->class_count != MPR_CLASSES)
 		return mpr_fail(p, MPR_REFUSED, "the ring has another layout");
-	p->words = (mpr_words *)(void *)(p->seg + MPR_WORDS_OFF);
+	e->words = (mpr_words *)(void *)(e->seg + MPR_WORDS_OFF);
 	for (i = 0; i < MPR_CLASSES; i++) {
 		const mpr_class_desc *d = &h->classes[i];
-		mpr_class *c = &p->classes[i];
+		mpr_class *c = &e->classes[i];
 		if (d->kind == 0) continue;
 		if (d->kind != (uint32_t)i + 1 || d->slots == 0 || d->slots > MPR_SLOTS_MOST || (d->slots & (d->slots - 1)) != 0 ||
 		    d->capacity == 0 || d->align == 0 || d->modulus == 0 || d->modulus % d->capacity != 0 ||
-		    d->slots_off > p->seg_size || (uint64_t)d->slots * sizeof(mpr_slot_entry) > p->seg_size - d->slots_off ||
-		    d->data_off > p->seg_size || d->capacity > (p->seg_size - d->data_off) / MPR_GRANULE)
+		    d->slots_off > e->seg_size || (uint64_t)d->slots * sizeof(mpr_slot_entry) > e->seg_size - d->slots_off ||
+		    d->data_off > e->seg_size || d->capacity > (e->seg_size - d->data_off) / MPR_GRANULE)
 			return mpr_fail(p, MPR_REFUSED, "the ring has another layout");
 		c->slots = d->slots;
 		c->capacity = d->capacity;
 		c->modulus = d->modulus;
 		c->align = d->align;
-		c->table = (mpr_slot_entry *)(void *)(p->seg + d->slots_off);
-		c->arena = p->seg + d->data_off;
-		c->words = &p->words->classes[i];
-		c->page = &p->cons->classes[i];
+		c->table = (mpr_slot_entry *)(void *)(e->seg + d->slots_off);
+		c->arena = e->seg + d->data_off;
+		c->words = &e->words->classes[i];
+		c->page = &e->cons->classes[i];
 	}
 	return MPR_OK;
 }
 
 /* What both modes do once the memory is theirs. */
-static inline int mpr_begin(mpr_producer *p)
+static inline int mpr_begin(mpr_producer *p, mpr_epoch *e)
 {
 	int i;
 	for (i = 0; i < p->count; i++) {
-		mpr_class *c = &p->classes[p->streams[i].kind - 1];
+		mpr_class *c = &e->classes[p->streams[i].kind - 1];
 		uint64_t offset, extent;
 		if (c->slots == 0) return mpr_fail(p, MPR_REFUSED, "the consumer made no ring for the kind of a stream");
 		extent = mpr_place(c, 0, p->streams[i].max_frame, &offset);
@@ -767,12 +818,12 @@ static inline int mpr_begin(mpr_producer *p)
 #endif
 	}
 	MPR_FAULT(MPR_AT_MAPPED);
-	__atomic_store_n(&p->words->producer_state, MPR_PRODUCER_ATTACHED, __ATOMIC_RELEASE);
+	__atomic_store_n(&e->words->producer_state, MPR_PRODUCER_ATTACHED, __ATOMIC_RELEASE);
 	MPR_FAULT(MPR_AT_ATTACHED);
 	return MPR_OK;
 }
 
-static inline size_t mpr_make_hello(const mpr_producer *p, const char *name, mpr_hello *h)
+static inline size_t mpr_make_hello(const mpr_producer *p, mpr_hello *h)
 {
 	int i, dead;
 	memset(h, 0, sizeof *h);
@@ -784,7 +835,7 @@ static inline size_t mpr_make_hello(const mpr_producer *p, const char *name, mpr
 	h->length = (uint32_t)(offsetof(mpr_hello, streams) + (size_t)p->count * sizeof(mpr_hello_stream));
 	h->pid = (uint32_t)getpid();
 	h->boot = mpr_start_ticks((int)h->pid, &dead);
-	mpr_put_text(h->name, sizeof h->name, name);
+	mpr_put_text(h->name, sizeof h->name, p->name);
 	for (i = 0; i < p->count; i++) {
 		h->streams[i].kind = (uint32_t)p->streams[i].kind;
 		h->streams[i].max_frame = p->streams[i].max_frame;
@@ -793,46 +844,120 @@ static inline size_t mpr_make_hello(const mpr_producer *p, const char *name, mpr
 	return h->length;
 }
 
-static inline void mpr_unmap(mpr_producer *p)
+static inline mpr_epoch *mpr_new_epoch(mpr_producer *p)
 {
-	if (p->seg) munmap(p->seg, p->seg_size);
-	if (p->cons) munmap((void *)(uintptr_t)p->cons, MPR_CONS_SIZE);
-	p->seg = NULL;
-	p->cons = NULL;
-	memset(p->classes, 0, sizeof p->classes);
+	mpr_epoch *e = (mpr_epoch *)calloc(1, sizeof *e);
+	if (!e) mpr_fail(p, MPR_SYSTEM, "no memory for an attachment");
+	if (e) e->sock = -1, e->users = 1;
+	return e;
 }
 
-/* HELLO and WELCOME over a connected socket. MPR_TIMEOUT: try again. */
-static inline int mpr_greet(mpr_producer *p, const char *name, int64_t deadline)
+/* Claims that the consumer did not use up: those it never came to, and those it
+ * gave up. One that is gone may have lost what it still held; one that replaced
+ * its ring delivers what it had taken. */
+static inline uint64_t mpr_unused(const mpr_epoch *e)
+{
+	uint64_t n = __atomic_load_n(&e->cons->abandoned, __ATOMIC_ACQUIRE);
+	int i;
+	for (i = 0; i < MPR_CLASSES; i++) {
+		const mpr_class *c = &e->classes[i];
+		uint64_t from;
+		if (c->slots == 0) continue;
+		from = __atomic_load_n(__atomic_load_n(&e->cons->state, __ATOMIC_ACQUIRE) == MPR_REPLACED_STATE ? &c->page->peek : &c->page->read, __ATOMIC_ACQUIRE);
+		n += (uint32_t)((__atomic_load_n(&c->words->write, __ATOMIC_ACQUIRE) >> MPR_POS_BITS) - (from >> MPR_POS_BITS)) & MPR_SEQ_MASK;
+	}
+	return n;
+}
+
+/* Takes one user away; the memory goes with the last. Under the lock. */
+static inline void mpr_release(mpr_producer *p, mpr_epoch *e)
+{
+	if (p->at && p->at != e && e != p->next) { /* over; a writer that was stuck may have claimed since the last count */
+		uint64_t n = mpr_unused(e);
+		__atomic_fetch_add(&p->lost, n - e->lost, __ATOMIC_RELAXED);
+		e->lost = n;
+	}
+	if (--e->users > 0) return;
+	if (e->seg) munmap(e->seg, e->seg_size);
+	if (e->cons) munmap((void *)(uintptr_t)e->cons, MPR_CONS_SIZE);
+	if (e->sock >= 0) close(e->sock);
+	free(e);
+}
+
+/* Tells the consumer that nothing more comes, and hangs up. Not when it replaced
+ * the ring: other threads may still finish frames there. */
+static inline void mpr_leave(mpr_epoch *e)
+{
+	if (e->left) return;
+	e->left = 1;
+	if (!mpr_replaced(e)) {
+		__atomic_store_n(&e->words->producer_state, MPR_PRODUCER_ENDED, __ATOMIC_SEQ_CST); /* SYNC POINT end */
+		MPR_FAULT(MPR_AT_ENDED);
+		__atomic_fetch_add(&e->words->data_seq, 1, __ATOMIC_SEQ_CST);
+		mpr_futex_wake(&e->words->data_seq);
+		MPR_FAULT(MPR_AT_UNSAID);
+	}
+	__atomic_store_n(&e->gone, 1, __ATOMIC_RELAXED);
+	if (e->sock >= 0) close(e->sock);
+	e->sock = -1;
+}
+
+/* ---- attaching ----------------------------------------------------------- */
+
+/* An attempt has two steps: asking the consumer, and its answer, which comes when
+ * it accepts. Both give MPR_TIMEOUT when it failed in a way that time may mend. */
+
+static inline int mpr_ask_socket(mpr_producer *p, mpr_epoch *e)
 {
 	mpr_hello hello;
+	size_t size = mpr_make_hello(p, &hello);
+	MPR_FAULT(MPR_AT_FOUND);
+	if (send(e->sock, &hello, size, MSG_NOSIGNAL) != (ssize_t)size) return mpr_fail(p, MPR_TIMEOUT, "the consumer hung up");
+	MPR_FAULT(MPR_AT_POSTED);
+	return MPR_OK;
+}
+
+static inline int mpr_connect(mpr_producer *p, mpr_epoch *e, const char *path)
+{
+	struct sockaddr_un sa;
+	memset(&sa, 0, sizeof sa);
+	sa.sun_family = AF_UNIX;
+	if (strlen(path) >= sizeof sa.sun_path) return mpr_fail(p, MPR_WRONG, "the socket's path is too long");
+	memcpy(sa.sun_path, path, strlen(path));
+	e->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (e->sock < 0) return mpr_fail(p, MPR_SYSTEM, "socket failed");
+	if (connect(e->sock, (struct sockaddr *)&sa, sizeof sa) == 0) return mpr_ask_socket(p, e);
+	return errno == ENOENT || errno == ECONNREFUSED || errno == EAGAIN || errno == EINTR
+	           ? mpr_fail(p, MPR_TIMEOUT, "nobody listens")
+	           : mpr_fail(p, MPR_SYSTEM, "connect failed");
+}
+
+/* The WELCOME, if it comes within wait_ns; MPR_FULL: not yet. */
+static inline int mpr_welcomed(mpr_producer *p, mpr_epoch *e, int64_t wait_ns)
+{
 	mpr_welcome w;
-	char control[CMSG_SPACE(2 * sizeof(int))];
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(2 * sizeof(int))];
+	} control;
 	struct iovec iov;
 	struct msghdr msg;
 	struct cmsghdr *c;
 	struct pollfd fd;
 	ssize_t n;
 	int fds[2] = {-1, -1}, code;
-	size_t size = mpr_make_hello(p, name, &hello);
-	MPR_FAULT(MPR_AT_FOUND);
-	if (send(p->sock, &hello, size, MSG_NOSIGNAL) != (ssize_t)size) return mpr_fail(p, MPR_TIMEOUT, "the consumer hung up");
-	MPR_FAULT(MPR_AT_POSTED);
-	fd.fd = p->sock;
+	fd.fd = e->sock;
 	fd.events = POLLIN;
-	for (;;) {
-		int64_t left = deadline < 0 ? 100 : (deadline - mpr_now()) / 1000000;
-		if (deadline >= 0 && left < 0) return mpr_fail(p, MPR_TIMEOUT, "the consumer did not accept in time");
-		if (poll(&fd, 1, (int)(left > 100 ? 100 : left)) > 0) break;
-	}
+	fd.revents = 0;
+	if (poll(&fd, 1, (int)((wait_ns + 999999) / 1000000)) <= 0) return MPR_FULL;
 	memset(&msg, 0, sizeof msg);
 	iov.iov_base = &w;
 	iov.iov_len = sizeof w;
 	msg.msg_iov = &iov;
 	msg.msg_iovlen = 1;
-	msg.msg_control = control;
-	msg.msg_controllen = sizeof control;
-	n = recvmsg(p->sock, &msg, MSG_CMSG_CLOEXEC);
+	msg.msg_control = control.bytes;
+	msg.msg_controllen = sizeof control.bytes;
+	n = recvmsg(e->sock, &msg, MSG_CMSG_CLOEXEC);
 	if (n <= 0) return mpr_fail(p, MPR_TIMEOUT, "the consumer hung up");
 	for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fds))
@@ -846,88 +971,39 @@ static inline int mpr_greet(mpr_producer *p, const char *name, int64_t deadline)
 		code = mpr_fail(p, MPR_REFUSED, "the WELCOME came without fds");
 	} else {
 		MPR_FAULT(MPR_AT_WELCOME);
-		code = mpr_map(p, fds[0], fds[1]);
+		code = mpr_map(p, e, fds[0], fds[1]);
 	}
 	if (fds[0] >= 0) close(fds[0]);
 	if (fds[1] >= 0) close(fds[1]);
-	return code == MPR_OK ? mpr_begin(p) : code;
+	return code == MPR_OK ? mpr_begin(p, e) : code;
 }
 
-static inline int mpr_try_socket(mpr_producer *p, const char *path, const char *name, int64_t deadline)
+/* The mailbox of a named ring. */
+static inline int mpr_post(mpr_producer *p, mpr_epoch *e)
 {
-	struct sockaddr_un sa;
-	int code;
-	memset(&sa, 0, sizeof sa);
-	sa.sun_family = AF_UNIX;
-	if (strlen(path) >= sizeof sa.sun_path) return mpr_fail(p, MPR_WRONG, "the socket's path is too long");
-	memcpy(sa.sun_path, path, strlen(path));
-	p->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (p->sock < 0) return mpr_fail(p, MPR_SYSTEM, "socket failed");
-	if (connect(p->sock, (struct sockaddr *)&sa, sizeof sa) < 0) {
-		code = errno == ENOENT || errno == ECONNREFUSED || errno == EAGAIN || errno == EINTR
-		           ? mpr_fail(p, MPR_TIMEOUT, "nobody listens")
-		           : mpr_fail(p, MPR_SYSTEM, "connect failed");
-	} else {
-		code = mpr_greet(p, name, deadline);
-	}
-	if (code != MPR_OK) {
-		close(p->sock);
-		p->sock = -1;
-	}
-	return code;
-}
-
-/* The mailbox of a named ring. MPR_TIMEOUT: try again. */
-static inline int mpr_post(mpr_producer *p, const char *name, int64_t deadline)
-{
-	const mpr_header *h = (const mpr_header *)(const void *)p->seg;
-	uint32_t *box = &p->words->mailbox, pid = (uint32_t)getpid(), open_word = 0;
+	const mpr_header *h = (const mpr_header *)(const void *)e->seg;
+	uint32_t *box = &e->words->mailbox, pid = (uint32_t)getpid(), open_word = 0;
 	mpr_hello hello;
-	p->consumer_pid = (int)h->consumer_pid;
-	p->consumer_boot = h->consumer_boot;
-	if (!mpr_process_is(p->consumer_pid, p->consumer_boot)) return mpr_fail(p, MPR_TIMEOUT, "its consumer is dead");
+	e->consumer_pid = (int)h->consumer_pid;
+	e->consumer_boot = h->consumer_boot;
+	if (!mpr_process_is(e->consumer_pid, e->consumer_boot)) return mpr_fail(p, MPR_TIMEOUT, "its consumer is dead");
 	MPR_FAULT(MPR_AT_FOUND);
-	if (__atomic_load_n(&p->cons->state, __ATOMIC_ACQUIRE) != MPR_WAITING ||
+	if (__atomic_load_n(&e->cons->state, __ATOMIC_ACQUIRE) != MPR_WAITING ||
 	    !__atomic_compare_exchange_n(box, &open_word, pid, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		return mpr_fail(p, MPR_TIMEOUT, "the ring has a producer already");
 	MPR_FAULT(MPR_AT_MAILBOX);
-	mpr_make_hello(p, name, &hello);
-	memcpy(p->seg + MPR_MAILBOX_OFF, &hello, sizeof hello);
+	mpr_make_hello(p, &hello);
+	memcpy(e->seg + MPR_MAILBOX_OFF, &hello, sizeof hello);
 	MPR_FAULT(MPR_AT_HELLO);
 	__atomic_store_n(box, pid | MPR_MAILBOX_POSTED, __ATOMIC_SEQ_CST); /* SYNC POINT hello */
 	MPR_FAULT(MPR_AT_POSTED);
 	mpr_futex_wake(box);
-	for (;;) {
-		uint32_t key = __atomic_load_n(&p->cons->state_seq, __ATOMIC_SEQ_CST);
-		uint32_t state = __atomic_load_n(&p->cons->state, __ATOMIC_SEQ_CST), posted = pid | MPR_MAILBOX_POSTED;
-		if (state == MPR_REFUSED_STATE) {
-			char reason[256];
-			memcpy(reason, p->cons->reason, sizeof reason);
-			reason[sizeof reason - 1] = 0;
-			return mpr_fail(p, MPR_REFUSED, reason);
-		}
-		if (state == MPR_CLOSED) return mpr_fail(p, MPR_TIMEOUT, "the consumer left");
-		if (state != MPR_WAITING) {
-			MPR_FAULT(MPR_AT_WELCOME);
-			return mpr_begin(p);
-		}
-		if (deadline >= 0 && mpr_now() >= deadline) {
-			if (!__atomic_compare_exchange_n(box, &posted, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
-				/* accepted this very moment: end before it began */
-				__atomic_store_n(&p->words->producer_state, MPR_PRODUCER_ENDED, __ATOMIC_SEQ_CST); /* SYNC POINT end */
-				__atomic_fetch_add(&p->words->data_seq, 1, __ATOMIC_SEQ_CST);
-				mpr_futex_wake(&p->words->data_seq);
-			}
-			return mpr_fail(p, MPR_TIMEOUT, "the consumer did not accept in time");
-		}
-		if (!mpr_process_is(p->consumer_pid, p->consumer_boot)) return mpr_fail(p, MPR_TIMEOUT, "the consumer died");
-		mpr_futex_wait(&p->cons->state_seq, key, 100000000);
-	}
+	return MPR_OK;
 }
 
-static inline int mpr_try_named(mpr_producer *p, const char *path, const char *name, int64_t deadline)
+static inline int mpr_ask_named(mpr_producer *p, mpr_epoch *e, const char *path)
 {
-	char cons_path[4096];
+	char cons_path[4200];
 	int seg_fd, cons_fd, code;
 	snprintf(cons_path, sizeof cons_path, "%s.consumer", path);
 	seg_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
@@ -935,19 +1011,117 @@ static inline int mpr_try_named(mpr_producer *p, const char *path, const char *n
 	if (cons_fd < 0) {
 		code = errno == ENOENT ? mpr_fail(p, MPR_TIMEOUT, "the ring does not exist") : mpr_fail(p, MPR_SYSTEM, "open of the ring failed");
 	} else {
-		code = mpr_map(p, seg_fd, cons_fd);
-		if (code == MPR_OK) code = mpr_post(p, name, deadline);
+		code = mpr_map(p, e, seg_fd, cons_fd);
+		if (code == MPR_OK) code = mpr_post(p, e);
 	}
 	if (seg_fd >= 0) close(seg_fd);
 	if (cons_fd >= 0) close(cons_fd);
 	return code;
 }
 
+/* The state of a named ring, after wait_ns at the latest; MPR_FULL: not yet. */
+static inline int mpr_answered(mpr_producer *p, mpr_epoch *e, int64_t wait_ns)
+{
+	uint32_t key = __atomic_load_n(&e->cons->state_seq, __ATOMIC_SEQ_CST);
+	switch (__atomic_load_n(&e->cons->state, __ATOMIC_SEQ_CST)) {
+	case MPR_WAITING: break;
+	case MPR_REFUSED_STATE: return mpr_fail_with_reason(p, e, MPR_REFUSED);
+	case MPR_CLOSED: return mpr_fail(p, MPR_TIMEOUT, "the consumer left");
+	default: MPR_FAULT(MPR_AT_WELCOME); return mpr_begin(p, e);
+	}
+	if (!mpr_process_is(e->consumer_pid, e->consumer_boot)) return mpr_fail(p, MPR_TIMEOUT, "the consumer died");
+	if (wait_ns > 0) mpr_futex_wait(&e->cons->state_seq, key, wait_ns);
+	return MPR_FULL;
+}
+
+/* Gives an attempt up; where it was accepted this very moment, that ends before it
+ * began. */
+static inline void mpr_withdraw(mpr_producer *p)
+{
+	mpr_epoch *e = p->next;
+	uint32_t posted = (uint32_t)getpid() | MPR_MAILBOX_POSTED;
+	if (!e) return;
+	if (e->sock < 0 && e->words && !__atomic_compare_exchange_n(&e->words->mailbox, &posted, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+		__atomic_store_n(&e->words->producer_state, MPR_PRODUCER_ENDED, __ATOMIC_SEQ_CST); /* SYNC POINT end */
+		__atomic_fetch_add(&e->words->data_seq, 1, __ATOMIC_SEQ_CST);
+		mpr_futex_wake(&e->words->data_seq);
+	}
+	mpr_release(p, e);
+	p->next = NULL;
+}
+
+/* Begins an attempt. */
+static inline int mpr_ask(mpr_producer *p)
+{
+	const char *a = p->address;
+	char path[4096];
+	mpr_epoch *e;
+	int code;
+	if (!(e = mpr_new_epoch(p))) return MPR_SYSTEM;
+	p->next = e;
+	if (p->at && p->at->sock >= 0 && mpr_replaced(p->at)) { /* the same connection is good for another ring */
+		e->sock = p->at->sock;
+		p->at->sock = -1;
+		code = mpr_ask_socket(p, e);
+	} else {
+		if (p->at) mpr_leave(p->at);
+		if (strncmp(a, "fd:", 3) == 0 && p->at) {
+			code = mpr_fail(p, MPR_GONE, "a socket that was handed in is good for one consumer");
+		} else if (strncmp(a, "fd:", 3) == 0) {
+			e->sock = atoi(a + 3);
+			code = mpr_ask_socket(p, e);
+		} else if (strncmp(a, "unix:", 5) == 0) {
+			code = mpr_connect(p, e, a + 5);
+		} else {
+			snprintf(path, sizeof path, "%s%s", a[0] == '/' || a[0] == '.' ? "" : "/dev/shm/", a);
+			code = mpr_ask_named(p, e, path);
+		}
+	}
+	if (code != MPR_OK) {
+		mpr_release(p, e);
+		p->next = NULL;
+	}
+	return code;
+}
+
+/* One step towards an attachment, of wait_ns at most: MPR_OK once p->next is one,
+ * MPR_FULL while it is not. Anything else is final. */
+static inline int mpr_step(mpr_producer *p, int64_t wait_ns)
+{
+	int code, once = strncmp(p->address, "fd:", 3) == 0; /* then there is no other try */
+	if (wait_ns < 0 || wait_ns > 100000000) wait_ns = 100000000;
+	if (!p->next) {
+		if (mpr_now() - p->tried < 20000000) {
+			if (wait_ns > 0) mpr_nap();
+			return MPR_FULL;
+		}
+		p->tried = mpr_now();
+		code = mpr_ask(p);
+		if (code != MPR_OK) return code == MPR_TIMEOUT && !once ? MPR_FULL : code;
+	}
+	code = p->next->sock >= 0 ? mpr_welcomed(p, p->next, wait_ns) : mpr_answered(p, p->next, wait_ns);
+	if (code == MPR_OK || code == MPR_FULL) return code;
+	mpr_release(p, p->next);
+	p->next = NULL;
+	return code == MPR_TIMEOUT && !once ? MPR_FULL : code;
+}
+
+static inline int mpr_steps(mpr_producer *p, int64_t deadline)
+{
+	int code;
+	for (;;) {
+		code = mpr_step(p, deadline < 0 ? -1 : deadline - mpr_now() < 0 ? 0 : deadline - mpr_now());
+		if (code != MPR_FULL) return code;
+		if (deadline >= 0 && mpr_now() >= deadline) break;
+	}
+	if (p->next) mpr_fail(p, MPR_TIMEOUT, "the consumer did not accept in time");
+	return MPR_TIMEOUT;
+}
+
 static inline int mpr_set_streams(mpr_producer *p, const mpr_stream *streams, int count)
 {
 	int i;
 	memset(p, 0, sizeof *p);
-	p->sock = -1;
 	if (count < 1 || count > MPR_STREAMS) return mpr_fail(p, MPR_WRONG, "an attachment has 1 to 32 streams");
 	for (i = 0; i < count; i++) {
 		if (!streams[i].name || (streams[i].kind != MPR_VIDEO && streams[i].kind != MPR_AUDIO) || streams[i].max_frame == 0)
@@ -958,55 +1132,40 @@ static inline int mpr_set_streams(mpr_producer *p, const mpr_stream *streams, in
 	return MPR_OK;
 }
 
-/* ---- attaching ----------------------------------------------------------- */
-
-/* Attaches over a connected SEQPACKET socket, which the producer then owns:
- * for sandboxes that are handed one. Waits for the consumer to accept, at most
- * timeout_ms, for ever when that is negative. The names in streams are kept by
- * reference. */
-static inline int mpr_attach_fd(mpr_producer *p, int sock, const mpr_stream *streams, int count, const char *name, int timeout_ms)
+/* Attaches at an address: NAME for /dev/shm/NAME, a path that begins with '/'
+ * or '.', unix:PATH, or fd:N for a connected SEQPACKET socket, which the producer
+ * then owns: for sandboxes that are handed one. Waits until a consumer is there
+ * and accepts, at most timeout_ms, for ever when that is negative. The names in
+ * streams are kept by reference. */
+static inline int mpr_attach(mpr_producer *p, const char *address, const mpr_stream *streams, int count, const char *name, int timeout_ms)
 {
 	int code = mpr_set_streams(p, streams, count);
 	if (code != MPR_OK) return code;
-	p->sock = sock;
-	code = mpr_greet(p, name, timeout_ms < 0 ? -1 : mpr_now() + (int64_t)timeout_ms * 1000000);
-	if (code != MPR_OK) {
-		mpr_unmap(p);
-		close(sock);
-		p->sock = -1;
+	if (strlen(address) >= sizeof p->address) return mpr_fail(p, MPR_WRONG, "the address is too long");
+	mpr_put_text(p->address, sizeof p->address, address);
+	mpr_put_text(p->name, sizeof p->name, name);
+	code = mpr_steps(p, timeout_ms < 0 ? -1 : mpr_now() + (int64_t)timeout_ms * 1000000);
+	if (code == MPR_OK) {
+		p->at = p->next;
+		p->next = NULL;
+		p->epochs = 1;
 	}
+	mpr_withdraw(p);
 	return code;
 }
 
-/* Attaches at an address: NAME for /dev/shm/NAME, a path that begins with '/'
- * or '.', unix:PATH, or fd:N for mpr_attach_fd. Waits until a consumer is there
- * and accepts, at most timeout_ms, for ever when that is negative. */
-static inline int mpr_attach(mpr_producer *p, const char *address, const mpr_stream *streams, int count, const char *name, int timeout_ms)
+static inline int mpr_attach_fd(mpr_producer *p, int sock, const mpr_stream *streams, int count, const char *name, int timeout_ms)
 {
-	char path[4000];
-	int64_t deadline = timeout_ms < 0 ? -1 : mpr_now() + (int64_t)timeout_ms * 1000000;
-	int code = mpr_set_streams(p, streams, count), tries;
-	if (code != MPR_OK) return code;
-	if (strncmp(address, "fd:", 3) == 0) return mpr_attach_fd(p, atoi(address + 3), streams, count, name, timeout_ms);
-	if (strncmp(address, "unix:", 5) == 0)
-		snprintf(path, sizeof path, "%s", address + 5);
-	else
-		snprintf(path, sizeof path, "%s%s", address[0] == '/' || address[0] == '.' ? "" : "/dev/shm/", address);
-	for (;;) {
-		code = strncmp(address, "unix:", 5) == 0 ? mpr_try_socket(p, path, name, deadline) : mpr_try_named(p, path, name, deadline);
-		if (code == MPR_OK) return code;
-		mpr_unmap(p);
-		if (code != MPR_TIMEOUT || (deadline >= 0 && mpr_now() >= deadline)) return code;
-		for (tries = 0; tries < 20; tries++) mpr_nap();
-	}
+	char address[16];
+	snprintf(address, sizeof address, "fd:%d", sock);
+	return mpr_attach(p, address, streams, count, name, timeout_ms);
 }
 
 /* ---- writers and formats ------------------------------------------------- */
 
-/* Takes an entry of the writer table: one for each thread that claims. */
-static inline int mpr_writer_open(mpr_producer *p, mpr_writer *w)
+static inline int mpr_bind(mpr_writer *w, mpr_epoch *e) /* under the lock */
 {
-	mpr_writer_entry *table = (mpr_writer_entry *)(void *)(p->seg + MPR_WRITERS_OFF);
+	mpr_writer_entry *table = (mpr_writer_entry *)(void *)(e->seg + MPR_WRITERS_OFF);
 	uint32_t i;
 	for (i = 0; i < MPR_WRITERS; i++) {
 		uint32_t free_word = 0;
@@ -1014,43 +1173,63 @@ static inline int mpr_writer_open(mpr_producer *p, mpr_writer *w)
 		MPR_FAULT(MPR_AT_WRITER_ENTRY);
 		__atomic_store_n(&table[i].pid, (uint32_t)getpid(), __ATOMIC_RELAXED);
 		__atomic_store_n(&table[i].tid, (uint32_t)syscall(SYS_gettid), __ATOMIC_RELAXED);
-		w->p = p;
+		w->at = e;
 		w->entry = &table[i];
 		w->index = i;
 		w->frames = __atomic_load_n(&table[i].frames, __ATOMIC_RELAXED);
+		e->users++;
 		return MPR_OK;
 	}
-	return mpr_fail(p, MPR_WRONG, "64 writers are in use; close one");
+	return mpr_fail(w->p, MPR_WRONG, "64 writers are in use; close one");
+}
+
+/* Takes an entry of the writer table: one for each thread that claims. */
+static inline int mpr_writer_open(mpr_producer *p, mpr_writer *w)
+{
+	int code;
+	memset(w, 0, sizeof *w);
+	if (!p->at) return MPR_GONE;
+	w->p = p;
+	mpr_lock(p);
+	code = mpr_bind(w, p->at);
+	mpr_unlock(p);
+	return code;
 }
 
 static inline void mpr_writer_close(mpr_writer *w)
 {
-	if (w->entry) __atomic_store_n(&w->entry->state, 0, __ATOMIC_SEQ_CST);
+	if (!w->entry) return;
+	mpr_lock(w->p);
+	__atomic_store_n(&w->entry->state, 0, __ATOMIC_SEQ_CST);
+	mpr_release(w->p, w->at);
+	mpr_unlock(w->p);
 	w->entry = NULL;
+}
+
+static inline void mpr_put_format(mpr_epoch *e, uint32_t i, const mpr_format_entry *f)
+{
+	mpr_format_entry *to = (mpr_format_entry *)(void *)(e->seg + MPR_FORMATS_OFF) + i;
+	memcpy((uint8_t *)to + sizeof to->state, (const uint8_t *)f + sizeof f->state, sizeof *f - sizeof f->state);
+	MPR_FAULT(MPR_AT_FORMAT);
+	__atomic_store_n(&to->state, 1, __ATOMIC_RELEASE); /* SYNC POINT format */
+	MPR_FAULT(MPR_AT_PUBLISHED);
 }
 
 static inline int mpr_publish(mpr_producer *p, mpr_format_entry *f, uint32_t *id)
 {
-	mpr_format_entry *table = (mpr_format_entry *)(void *)(p->seg + MPR_FORMATS_OFF);
+	mpr_format_entry *table;
 	uint32_t i;
-	int code = MPR_OK;
+	if (!p->at) return MPR_GONE;
 	mpr_lock(p);
+	table = (mpr_format_entry *)(void *)(p->at->seg + MPR_FORMATS_OFF);
 	for (i = 0; i < MPR_FORMATS; i++) {
 		f->state = __atomic_load_n(&table[i].state, __ATOMIC_ACQUIRE);
-		if (f->state == 0) {
-			f->state = 0;
-			memcpy(&table[i], f, sizeof *f);
-			MPR_FAULT(MPR_AT_FORMAT);
-			__atomic_store_n(&table[i].state, 1, __ATOMIC_RELEASE); /* SYNC POINT format */
-			MPR_FAULT(MPR_AT_PUBLISHED);
-			break;
-		}
-		if (memcmp(&table[i], f, sizeof *f) == 0) break;
+		if (f->state == 0) mpr_put_format(p->at, i, f);
+		if (f->state == 0 || memcmp(&table[i], f, sizeof *f) == 0) break;
 	}
 	mpr_unlock(p);
-	if (i == MPR_FORMATS) code = mpr_fail(p, MPR_WRONG, "an attachment holds 256 formats; attach again");
 	*id = i + 1;
-	return code;
+	return i < MPR_FORMATS ? MPR_OK : mpr_fail(p, MPR_WRONG, "an attachment holds 256 formats; attach again");
 }
 
 /* Publishes a format and gives the id that its frames carry. The same format
@@ -1132,6 +1311,149 @@ static inline int mpr_video_layout(mpr_video *v, const char *fourcc, uint32_t wi
 	return MPR_WRONG;
 }
 
+/* ---- the next attachment --------------------------------------------------- */
+
+/* Says the ends of streams in an attachment that nobody uses yet. */
+static inline void mpr_end_again(mpr_producer *p, mpr_epoch *e);
+
+/* Makes p->next the current attachment. Formats go into an empty table, in order:
+ * their ids stay. keep: streams that were ended stay so. */
+static inline void mpr_adopt(mpr_producer *p, int keep)
+{
+	mpr_epoch *old = p->at, *e = p->next;
+	const mpr_format_entry *table;
+	uint32_t i;
+	mpr_lock(p);
+	table = (const mpr_format_entry *)(const void *)(old->seg + MPR_FORMATS_OFF);
+	for (i = 0; i < MPR_FORMATS && __atomic_load_n(&table[i].state, __ATOMIC_ACQUIRE) == 1; i++) mpr_put_format(e, i, &table[i]);
+	if (keep) {
+		mpr_end_again(p, e);
+	} else {
+		p->said = 0;
+		__atomic_store_n(&p->ended, 0, __ATOMIC_SEQ_CST);
+	}
+	__atomic_store_n(&p->fresh, (uint32_t)((UINT64_C(1) << p->count) - 1), __ATOMIC_SEQ_CST);
+	p->epochs++;
+	p->next = NULL;
+	__atomic_store_n(&p->at, e, __ATOMIC_SEQ_CST);
+	mpr_release(p, old);
+	mpr_unlock(p);
+}
+
+static inline int mpr_try_search(mpr_producer *p) { return !__atomic_exchange_n(&p->searching, 1, __ATOMIC_ACQUIRE); }
+
+static inline void mpr_end_search(mpr_producer *p) { __atomic_store_n(&p->searching, 0, __ATOMIC_RELEASE); }
+
+/* Leaves a consumer that is gone, has stopped, or has replaced its ring, for the
+ * next one at the address; waits at most timeout_ms for it, for ever when that is
+ * negative. Writers and format ids stay valid, streams that were ended are open
+ * again. *lost, unless NULL, is how many claims the last one did not use up. When
+ * it fails, call it again. */
+static inline int mpr_reattach(mpr_producer *p, int timeout_ms, uint64_t *lost)
+{
+	int64_t deadline = timeout_ms < 0 ? -1 : mpr_now() + (int64_t)timeout_ms * 1000000;
+	uint64_t before = __atomic_load_n(&p->lost, __ATOMIC_RELAXED);
+	int code;
+	if (lost) *lost = 0;
+	if (!p->at) return MPR_GONE;
+	while (!mpr_try_search(p)) {
+		if (deadline >= 0 && mpr_now() >= deadline) return MPR_TIMEOUT;
+		mpr_nap();
+	}
+	p->final = 0;
+	code = mpr_steps(p, deadline);
+	if (code == MPR_OK) mpr_adopt(p, 0);
+	mpr_end_search(p);
+	if (lost) *lost = __atomic_load_n(&p->lost, __ATOMIC_RELAXED) - before;
+	return code;
+}
+
+/* With on, mpr_claim and mpr_end look for the next consumer, or the next ring of
+ * the same one, by themselves, as long as they may wait, and go on there: streams
+ * that were ended are ended there too, the first frame of each stream carries
+ * MPR_DISCONT, and mpr_producer.lost counts what was lost. A frame that finds no
+ * consumer in time gets MPR_FULL. Without it they return MPR_GONE or MPR_STOPPED. */
+static inline void mpr_set_reattach(mpr_producer *p, int on) { p->reattach = on; }
+
+/* Waits for the attachment after e; MPR_OK: try again. */
+static inline int mpr_await(mpr_producer *p, mpr_epoch *e, int64_t wait_ns, int ending)
+{
+	int64_t start = mpr_now();
+	int code = MPR_FULL;
+	for (;;) {
+		int64_t left = wait_ns < 0 ? 100000000 : wait_ns - (mpr_now() - start);
+		if (__atomic_load_n(&p->at, __ATOMIC_SEQ_CST) != e) return MPR_OK;
+		if (mpr_try_search(p)) {
+			if (p->at != e) {
+				mpr_end_search(p);
+				return MPR_OK;
+			}
+			code = p->final ? p->final : mpr_step(p, left < 0 ? 0 : left);
+			if (code == MPR_OK) mpr_adopt(p, 1);
+			if (code != MPR_OK && code != MPR_FULL) p->final = code;
+			mpr_end_search(p);
+			if (code != MPR_FULL) return code;
+		}
+		left = wait_ns < 0 ? 1 : wait_ns - (mpr_now() - start);
+		if (left <= 0) break;
+		mpr_nap();
+	}
+	if (!ending) __atomic_fetch_add(&p->lost, 1, __ATOMIC_RELAXED);
+	return mpr_fail(p, MPR_FULL, "no consumer is attached");
+}
+
+/* Moves a writer to the current attachment. A slot that is open keeps it where it
+ * is: the memory stays while the writer has an entry there. */
+static inline int mpr_follow(mpr_writer *w)
+{
+	mpr_epoch *old = w->at;
+	mpr_writer_entry *entry = w->entry;
+	int code;
+	if (w->open > 0) return mpr_fail(w->p, MPR_GONE, "there is another ring; commit or abort this writer's slots of the last one first");
+	mpr_lock(w->p);
+	code = w->p->at ? mpr_bind(w, w->p->at) : MPR_GONE;
+	if (code == MPR_OK) {
+		__atomic_store_n(&entry->state, 0, __ATOMIC_SEQ_CST);
+		mpr_release(w->p, old);
+	}
+	mpr_unlock(w->p);
+	return code;
+}
+
+static inline int mpr_reserve(mpr_writer *w, int stream, uint32_t format, uint64_t n, int64_t wait_ns, int ending, mpr_slot *slot)
+{
+	mpr_producer *p = w->p;
+	int64_t start = p->reattach && wait_ns > 0 ? mpr_now() : 0, left = wait_ns;
+	for (;;) {
+		int code = MPR_OK;
+		if (__atomic_load_n(&p->at, __ATOMIC_ACQUIRE) != w->at) code = mpr_follow(w);
+		if (code == MPR_OK) code = mpr_claim_in(w, stream, format, n, left, ending, slot);
+		if (!p->reattach || w->open > 0 || !p->at || (code != MPR_GONE && code != MPR_STOPPED)) return code;
+		code = mpr_await(p, w->at, left, ending);
+		if (code != MPR_OK) return code;
+		if (wait_ns > 0) {
+			left = wait_ns - (mpr_now() - start);
+			if (left < 1) left = 1;
+		}
+	}
+}
+
+static inline void mpr_commit(mpr_slot *s, int64_t pts, int64_t duration, uint32_t flags);
+
+static inline void mpr_end_again(mpr_producer *p, mpr_epoch *e)
+{
+	mpr_writer w;
+	mpr_slot s;
+	int i;
+	memset(&w, 0, sizeof w);
+	w.p = p;
+	if (p->said == 0 || mpr_bind(&w, e) != MPR_OK) return;
+	for (i = 0; i < p->count; i++)
+		if ((p->said >> i & 1) && mpr_claim_in(&w, i, 0, 0, 0, 1, &s) == MPR_OK) mpr_commit(&s, mpr_now(), 0, MPR_EOS);
+	__atomic_store_n(&w.entry->state, 0, __ATOMIC_SEQ_CST);
+	e->users--;
+}
+
 /* ---- frames -------------------------------------------------------------- */
 
 /* Claims n bytes for a frame. wait_ns 0: drop at once when the ring is full;
@@ -1148,6 +1470,14 @@ static inline int mpr_claim(mpr_writer *w, int stream, uint32_t format, size_t n
 	return mpr_reserve(w, stream, format, n, wait_ns, 0, slot);
 }
 
+/* Is this the first frame of its stream in an attachment after the first? */
+static inline int mpr_is_fresh(mpr_writer *w, const mpr_slot *s, uint32_t flags)
+{
+	uint32_t bit = UINT32_C(1) << s->entry->stream, *fresh = &w->p->fresh;
+	return (__atomic_load_n(fresh, __ATOMIC_RELAXED) & bit) && !(flags & MPR_EOS) && __atomic_load_n(&w->p->at, __ATOMIC_RELAXED) == w->at &&
+	       (__atomic_fetch_and(fresh, ~bit, __ATOMIC_SEQ_CST) & bit);
+}
+
 /* Publishes the frame with all that was written to data. Stamps are ns of
  * CLOCK_MONOTONIC; duration 0 when unknown. */
 static inline void mpr_commit(mpr_slot *s, int64_t pts, int64_t duration, uint32_t flags)
@@ -1155,6 +1485,8 @@ static inline void mpr_commit(mpr_slot *s, int64_t pts, int64_t duration, uint32
 	mpr_writer *w = s->w;
 	if (!w) return;
 	s->w = NULL;
+	w->open--;
+	if (mpr_is_fresh(w, s, flags)) flags |= MPR_DISCONT;
 	s->entry->pts = pts;
 	s->entry->duration = duration;
 	s->entry->flags = flags;
@@ -1163,7 +1495,7 @@ static inline void mpr_commit(mpr_slot *s, int64_t pts, int64_t duration, uint32
 	MPR_FAULT(MPR_AT_COMMITTED);
 	mpr_count(&w->entry->frames, 1);
 	mpr_count(&w->entry->bytes, s->size);
-	mpr_wake_consumer(w->p, &w->p->words->data_waiters);
+	mpr_wake_consumer(w->at, &w->at->words->data_waiters);
 }
 
 /* Gives the space back; the consumer never sees the frame. */
@@ -1172,11 +1504,12 @@ static inline void mpr_abort(mpr_slot *s)
 	mpr_writer *w = s->w;
 	if (!w) return;
 	s->w = NULL;
+	w->open--;
 	MPR_FAULT(MPR_AT_ABORTING);
 	__atomic_store_n(&s->entry->state, s->word | MPR_ABORTED, __ATOMIC_SEQ_CST); /* SYNC POINT commit */
 	MPR_FAULT(MPR_AT_ABORTED);
 	mpr_count(&w->entry->aborted, 1);
-	mpr_wake_consumer(w->p, &w->p->words->data_waiters);
+	mpr_wake_consumer(w->at, &w->at->words->data_waiters);
 }
 
 /* Counts a frame that the program left out of its own will. */
@@ -1184,20 +1517,65 @@ static inline void mpr_drop_by_policy(mpr_writer *w, int stream)
 {
 	if (stream < 0 || stream >= w->p->count) return;
 	mpr_count(&w->entry->dropped_policy, 1);
-	__atomic_fetch_add(&mpr_counters(w->p, stream)->dropped_policy, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&mpr_counters(w->at, stream)->dropped_policy, 1, __ATOMIC_RELAXED);
+}
+
+/* MPR_OK while the consumer takes frames. */
+static inline int mpr_alive(mpr_producer *p)
+{
+	int code = MPR_GONE;
+	mpr_lock(p);
+	if (p->at) code = mpr_takes(p, p->at);
+	mpr_unlock(p);
+	return code;
 }
 
 /* How full a kind's ring is, in bytes, and how many frames the consumer holds. */
 static inline void mpr_fill(mpr_producer *p, int kind, uint64_t *used, uint64_t *capacity, uint64_t *held)
 {
-	mpr_class *c = &p->classes[kind - 1];
+	const mpr_class *c;
 	*used = *capacity = *held = 0;
-	if (c->slots == 0) return;
-	*capacity = c->capacity * MPR_GRANULE;
-	*used = mpr_dist(c, __atomic_load_n(&c->page->read, __ATOMIC_ACQUIRE) & MPR_POS_MASK,
-	                 __atomic_load_n(&c->words->write, __ATOMIC_ACQUIRE) & MPR_POS_MASK) * MPR_GRANULE;
-	if (*used > *capacity) *used = *capacity;
-	*held = __atomic_load_n(&c->page->held, __ATOMIC_RELAXED);
+	mpr_lock(p);
+	c = p->at ? &p->at->classes[kind - 1] : NULL;
+	if (c && c->slots != 0) {
+		*capacity = c->capacity * MPR_GRANULE;
+		*used = mpr_dist(c, __atomic_load_n(&c->page->read, __ATOMIC_ACQUIRE) & MPR_POS_MASK,
+		                 __atomic_load_n(&c->words->write, __ATOMIC_ACQUIRE) & MPR_POS_MASK) * MPR_GRANULE;
+		if (*used > *capacity) *used = *capacity;
+		*held = __atomic_load_n(&c->page->held, __ATOMIC_RELAXED);
+	}
+	mpr_unlock(p);
+}
+
+/* What the consumer has to say to a producer that could do with less. */
+typedef struct {
+	uint32_t fps_num, fps_den; /* the frame rate it can take; 0/0: any */
+	int64_t held_ns;           /* how long it has held its oldest frame; 0: it holds none */
+	char holder[64];           /* the edge of the graph that holds frames up; "": none */
+} mpr_advice;
+
+static inline void mpr_get_advice(mpr_producer *p, mpr_advice *a)
+{
+	memset(a, 0, sizeof *a);
+	mpr_lock(p);
+	if (p->at) {
+		const mpr_consumer_page *c = p->at->cons;
+		int64_t since = (int64_t)__atomic_load_n(&c->held_since, __ATOMIC_RELAXED);
+		a->fps_num = __atomic_load_n(&c->advice_num, __ATOMIC_RELAXED);
+		a->fps_den = __atomic_load_n(&c->advice_den, __ATOMIC_RELAXED);
+		if (a->fps_num == 0 || a->fps_den == 0) a->fps_num = a->fps_den = 0;
+		if (since > 0) a->held_ns = mpr_now() - since;
+		memcpy(a->holder, c->holder, sizeof a->holder - 1);
+	}
+	mpr_unlock(p);
+}
+
+/* Is frame n of a stream of so many frames a second one to draw, if no more than
+ * the advised rate are? Those that are not, count by mpr_drop_by_policy. */
+static inline int mpr_keep(const mpr_advice *a, uint64_t n, uint32_t fps)
+{
+	uint64_t num = a->fps_num, den = (uint64_t)a->fps_den * fps;
+	return num == 0 || den == 0 || num >= den || n * num / den != (n + 1) * num / den;
 }
 
 /* ---- ending -------------------------------------------------------------- */
@@ -1213,9 +1591,13 @@ static inline int mpr_end_within(mpr_producer *p, int stream, int64_t wait_ns)
 	if (__atomic_fetch_or(&p->ended, bit, __ATOMIC_SEQ_CST) & bit) return MPR_OK;
 	code = mpr_writer_open(p, &w);
 	if (code == MPR_OK) {
-		code = mpr_reserve(&w, stream, 0, 0, wait_ns, 1, &s);
-		if (code == MPR_OK) {
+		int stands = 0;
+		while (!stands && (code = mpr_reserve(&w, stream, 0, 0, wait_ns, 1, &s)) == MPR_OK) {
 			mpr_commit(&s, mpr_now(), 0, MPR_EOS);
+			mpr_lock(p);
+			stands = w.at == p->at; /* else the next attachment is to have it */
+			if (stands) p->said |= bit;
+			mpr_unlock(p);
 		}
 		mpr_writer_close(&w);
 	}
@@ -1229,20 +1611,20 @@ static inline int mpr_end(mpr_producer *p, int stream) { return mpr_end_within(p
 
 /* Ends all streams, as far as there are free slots, and detaches; the consumer
  * sees the end either way, behind what was committed. No thread may use the
- * producer or its writers any more. */
+ * producer any more; the memory goes when the last writer is closed. */
 static inline void mpr_close(mpr_producer *p)
 {
+	mpr_epoch *e = p->at;
 	int i;
-	if (!p->seg) return;
+	if (!e) return;
+	p->reattach = 0;
 	for (i = 0; i < p->count; i++) mpr_end_within(p, i, 0);
-	__atomic_store_n(&p->words->producer_state, MPR_PRODUCER_ENDED, __ATOMIC_SEQ_CST); /* SYNC POINT end */
-	MPR_FAULT(MPR_AT_ENDED);
-	__atomic_fetch_add(&p->words->data_seq, 1, __ATOMIC_SEQ_CST);
-	mpr_futex_wake(&p->words->data_seq);
-	MPR_FAULT(MPR_AT_UNSAID);
-	mpr_unmap(p);
-	if (p->sock >= 0) close(p->sock);
-	p->sock = -1;
+	mpr_withdraw(p);
+	mpr_leave(e);
+	mpr_lock(p);
+	p->at = NULL;
+	mpr_release(p, e);
+	mpr_unlock(p);
 }
 
 #ifdef __cplusplus

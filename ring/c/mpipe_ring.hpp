@@ -48,6 +48,9 @@ struct Fill {
 	uint64_t held;           /* frames the consumer holds */
 };
 
+/* What the consumer has to say to a producer that could do with less. */
+using Advice = mpr_advice;
+
 /* Waits, in nanoseconds, besides deadlines. */
 constexpr int64_t Drop = 0, Block = -1;
 
@@ -60,8 +63,8 @@ inline mpr_video video_layout(const char *fourcc, uint32_t width, uint32_t heigh
 	return v;
 }
 
-/* A process's end of one attachment. Any thread may call it, but for reattach,
- * which nothing else may overlap. It does not move: writers point at it. */
+/* A process's end of a ring. Any thread may call it. It does not move: writers
+ * point at it. */
 class Producer {
 public:
 	/* Waits until a consumer takes it, at most timeout_ms, for ever when that is
@@ -80,24 +83,19 @@ public:
 	uint32_t set_video(int stream, const mpr_video &v)
 	{
 		uint32_t id = 0;
-		check_attached("set_video");
 		check("set_video", mpr_set_video(&p_, stream, &v, &id));
-		if (id > formats_.size()) formats_.push_back({stream, true, v, {}});
 		return id;
 	}
 	uint32_t set_audio(int stream, const mpr_audio &a)
 	{
 		uint32_t id = 0;
-		check_attached("set_audio");
 		check("set_audio", mpr_set_audio(&p_, stream, &a, &id));
-		if (id > formats_.size()) formats_.push_back({stream, false, {}, a});
 		return id;
 	}
 
 	/* Ends a stream behind what was committed; false when no slot came free in time. */
 	bool end(int stream, int64_t wait_ns = Block)
 	{
-		check_attached("end");
 		int code = mpr_end_within(&p_, stream, wait_ns);
 		if (code != MPR_FULL) check("end", code);
 		return code == MPR_OK;
@@ -110,27 +108,30 @@ public:
 		return f;
 	}
 
-	/* Leaves a consumer that is gone or has stopped for the next one at the address.
-	 * Format ids stay valid; make the writers anew, with no slot open. Gives how many
-	 * claims the consumer before had not used up. After an Error, call it again. */
+	Advice advice()
+	{
+		Advice a;
+		mpr_get_advice(&p_, &a);
+		return a;
+	}
+
+	/* Has claim and end look for the next consumer by themselves: mpr_set_reattach. */
+	void set_reattach(bool on) noexcept { mpr_set_reattach(&p_, on); }
+
+	/* Leaves a consumer that is gone, has stopped or has replaced its ring for the next
+	 * one at the address. Writers and format ids stay valid, streams that were ended are
+	 * open again. Gives how many claims the consumer before had not used up. After an
+	 * Error, call it again. */
 	uint64_t reattach(int timeout_ms = -1)
 	{
 		uint64_t lost = 0;
-		epochs_++; /* writers of before know by it that they are void */
-		for (const mpr_class &c : p_.classes)
-			if (p_.seg && c.slots)
-				lost += static_cast<uint32_t>((__atomic_load_n(&c.words->write, __ATOMIC_ACQUIRE) >> MPR_POS_BITS) -
-				                              (__atomic_load_n(&c.page->read, __ATOMIC_ACQUIRE) >> MPR_POS_BITS)) & MPR_SEQ_MASK;
-		mpr_close(&p_);
-		attach(timeout_ms);
-		for (const Format &f : formats_) { /* the same order: the same ids */
-			uint32_t id;
-			check("reattach", f.video ? mpr_set_video(&p_, f.stream, &f.v, &id) : mpr_set_audio(&p_, f.stream, &f.a, &id));
-		}
+		check("reattach", mpr_reattach(&p_, timeout_ms, &lost));
 		return lost;
 	}
 
-	uint64_t epochs() const noexcept { return epochs_; } /* attachments so far, tried ones too */
+	uint64_t epochs() const noexcept { return p_.epochs; } /* attachments so far */
+	/* Frames that consumers before this one did not use up, or that found none. */
+	uint64_t lost() const noexcept { return __atomic_load_n(&p_.lost, __ATOMIC_RELAXED); }
 	const std::string &stream_name(int stream) const { return streams_.at(static_cast<size_t>(stream)).name; }
 	mpr_producer *get() noexcept { return &p_; }
 
@@ -139,25 +140,12 @@ public:
 	{
 		if (code == MPR_OK) return;
 		std::string text = std::string(what) + ": " + mpr_error(code);
-		if ((code == MPR_WRONG || code == MPR_REFUSED || code == MPR_TIMEOUT || code == MPR_SYSTEM) && p_.reason[0])
+		if ((code == MPR_WRONG || code == MPR_REFUSED || code == MPR_TIMEOUT || code == MPR_SYSTEM || code == MPR_GONE) && p_.reason[0])
 			text += std::string(": ") + p_.reason;
 		throw Error(code, text);
 	}
 
 private:
-	struct Format {
-		int stream;
-		bool video;
-		mpr_video v;
-		mpr_audio a;
-	};
-
-	/* Not so after a reattach that failed. */
-	void check_attached(const char *what) const
-	{
-		if (!p_.seg) check(what, MPR_GONE);
-	}
-
 	void attach(int timeout_ms)
 	{
 		std::vector<mpr_stream> list; /* the names are kept by reference, in streams_ */
@@ -167,8 +155,6 @@ private:
 
 	std::string address_, name_;
 	std::vector<Stream> streams_;
-	std::vector<Format> formats_;
-	uint64_t epochs_ = 1;
 	mpr_producer p_;
 };
 
@@ -213,39 +199,30 @@ private:
  * point at it, so it moves without disturbing them. */
 class Writer {
 public:
-	explicit Writer(Producer &p) : p_(&p), w_(new mpr_writer(), Close{&p, p.epochs()})
-	{
-		p.check("writer", p.get()->seg ? mpr_writer_open(p.get(), w_.get()) : MPR_GONE);
-	}
+	explicit Writer(Producer &p) : p_(&p), w_(new mpr_writer()) { p.check("writer", mpr_writer_open(p.get(), w_.get())); }
 
 	/* Claims n bytes. wait_ns: Drop, Block or a deadline. An empty Slot when there was
 	 * no room, which is counted. */
 	Slot claim(int stream, uint32_t format, size_t n, int64_t wait_ns = Drop)
 	{
 		mpr_slot s;
-		int code = valid() ? mpr_claim(w_.get(), stream, format, n, wait_ns, &s) : MPR_GONE;
+		int code = mpr_claim(w_.get(), stream, format, n, wait_ns, &s);
 		if (code == MPR_FULL) return Slot();
 		p_->check("claim", code);
 		return Slot(s);
 	}
 	/* Counts a frame that the program left out of its own will. */
-	void drop_by_policy(int stream) noexcept
-	{
-		if (valid()) mpr_drop_by_policy(w_.get(), stream);
-	}
+	void drop_by_policy(int stream) noexcept { mpr_drop_by_policy(w_.get(), stream); }
 
 private:
 	struct Close {
-		Producer *p;
-		uint64_t epoch;
 		void operator()(mpr_writer *w) const noexcept
 		{
-			if (epoch == p->epochs()) mpr_writer_close(w); /* else its entry is unmapped */
+			mpr_writer_close(w);
 			delete w;
 		}
 	};
 
-	bool valid() const noexcept { return w_.get_deleter().epoch == p_->epochs(); }
 	Producer *p_;
 	std::unique_ptr<mpr_writer, Close> w_;
 };

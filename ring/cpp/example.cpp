@@ -8,7 +8,9 @@
  * One thread draws each picture straight into the ring, another plays 20 ms
  * packets of sound; with --second another thread adds a picture of another size.
  * --hash prints the FNV-1a hash of every frame's bytes as it was committed; --fps
- * 0 goes as fast as the consumer takes the frames.
+ * 0 goes as fast as the consumer takes the frames. With --adapt it draws no more
+ * pictures than the consumer says it can take; with --reattach it goes on when the
+ * consumer starts again.
  */
 #include "mpipe_ring.hpp"
 
@@ -29,7 +31,7 @@ struct Options {
 	int fps = 30;
 	int64_t wait = mpipe::Block;
 	std::vector<std::pair<uint32_t, uint32_t>> sizes{{640, 360}};
-	bool hash = false;
+	bool hash = false, adapt = false, reattach = false;
 };
 
 void tell(const Options &o, const std::string &name, long n, const mpipe::Slot &s)
@@ -70,6 +72,11 @@ void pictures(const Options &o, mpipe::Producer &p, int stream, const mpr_video 
 	uint32_t format = p.set_video(stream, v);
 	for (long n = 0; n < o.frames; n++) {
 		if (step) sleep_until(start + n * step);
+		mpipe::Advice advice = p.advice();
+		if (o.adapt && !mpr_keep(&advice, static_cast<uint64_t>(n), static_cast<uint32_t>(o.fps))) {
+			w.drop_by_policy(stream);
+			continue;
+		}
 		mpipe::Slot s = w.claim(stream, format, v.size, o.wait);
 		if (!s) continue; /* counted as dropped: on with the next one */
 		draw(s.data(), v, n);
@@ -115,8 +122,8 @@ Options parse(int argc, char **argv)
 	};
 	for (int i = 1; i < argc; i++) {
 		std::string name = argv[i];
-		if (name == "--hash") {
-			o.hash = true;
+		if (name == "--hash" || name == "--adapt" || name == "--reattach") {
+			(name == "--hash" ? o.hash : name == "--adapt" ? o.adapt : o.reattach) = true;
 			continue;
 		}
 		if (++i == argc) throw std::invalid_argument(name + " needs a value");
@@ -152,6 +159,7 @@ int feed(const Options &o)
 	streams.push_back({"audio", MPR_AUDIO, packet * channels * 2});
 
 	mpipe::Producer p(o.ring, streams, "example.cpp", 10000);
+	p.set_reattach(o.reattach);
 	std::vector<std::string> failed(streams.size());
 	std::vector<std::thread> threads;
 	int64_t start = mpr_now();

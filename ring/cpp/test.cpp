@@ -61,6 +61,8 @@ static void run(const std::string &address)
 	other.drop_by_policy(0);
 	say("full");
 	CHECK(write(other, 5, mpipe::Block, 0, 0));
+	mpipe::Advice a = p.advice();
+	CHECK(a.fps_num == 15 && a.fps_den == 1 && std::string(a.holder) == "bot.video" && mpr_keep(&a, 1, 30) && !mpr_keep(&a, 2, 30));
 	say("counted");
 	CHECK(code_of([&] {
 		for (;;) write(other, 6, mpipe::Block, 0, 0); /* blocked when it comes to the stop */
@@ -69,12 +71,10 @@ static void run(const std::string &address)
 
 	std::string line;
 	std::getline(std::cin, line);
-	CHECK(p.reattach(10000) >= 4);
-	CHECK(code_of([&] { other.claim(0, video, grey.size); }) == MPR_GONE); /* of the epoch before */
-	mpipe::Writer again(p);
-	for (int64_t n = 0; n < 5; n++) CHECK(write(again, n, mpipe::Block, 0, 0)); /* the format goes on */
+	CHECK(p.reattach(10000) >= 4 && p.lost() >= 4 && p.epochs() == 2);
+	for (int64_t n = 0; n < 5; n++) CHECK(write(other, n, mpipe::Block, 0, n == 0 ? MPR_DISCONT : 0)); /* writer and format go on */
 	CHECK(p.end(0));
-	CHECK(code_of([&] { again.claim(0, video, grey.size); }) == MPR_ENDED);
+	CHECK(code_of([&] { other.claim(0, video, grey.size); }) == MPR_ENDED);
 }
 
 int main(int, char **argv)

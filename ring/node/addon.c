@@ -26,6 +26,7 @@ typedef struct {
 	char names[MPR_STREAMS][48];
 	slot *open;
 	uint32_t last_id;
+	int busy; /* a reattach is on its way in another thread: only it may touch the rest */
 } attachment;
 
 /* What attach needs on its way through another thread. */
@@ -44,7 +45,7 @@ static attachment *attached(napi_env env, napi_value v)
 	void *a = NULL;
 	if (napi_get_value_external(env, v, &a) != napi_ok || a == NULL)
 		wrong(env);
-	else if (((attachment *)a)->p.seg == NULL)
+	else if (((attachment *)a)->p.at == NULL || ((attachment *)a)->busy)
 		throw_code(env, "mpipe_ring", MPR_GONE, NULL), a = NULL;
 	return (attachment *)a;
 }
@@ -80,7 +81,7 @@ static void drop(napi_env env, attachment *a, slot *s)
 static void close_attachment(napi_env env, attachment *a)
 {
 	napi_handle_scope scope;
-	if (a->p.seg == NULL) return;
+	if (a->p.at == NULL) return;
 	napi_open_handle_scope(env, &scope);
 	while (a->open) {
 		mpr_abort(&a->open->s);
@@ -378,6 +379,66 @@ static napi_value js_attach(napi_env env, napi_callback_info info)
 	return promise;
 }
 
+/* What reattach needs on its way through another thread. */
+typedef struct {
+	attachment *a;
+	napi_ref handle; /* so that it is not collected meanwhile */
+	int timeout_ms, code;
+	uint64_t lost;
+	napi_async_work work;
+	napi_deferred deferred;
+} reattaching;
+
+static void reattach_elsewhere(napi_env env, void *data)
+{
+	reattaching *t = (reattaching *)data;
+	(void)env;
+	t->code = mpr_reattach(&t->a->p, t->timeout_ms, &t->lost);
+}
+
+static void reattach_done(napi_env env, napi_status status, void *data)
+{
+	reattaching *t = (reattaching *)data;
+	if (status != napi_ok) t->code = MPR_SYSTEM;
+	t->a->busy = 0;
+	if (t->code == MPR_OK)
+		napi_resolve_deferred(env, t->deferred, result(env, (double)t->lost));
+	else
+		napi_reject_deferred(env, t->deferred, make_error(env, "reattach", t->code, t->a->p.reason));
+	napi_delete_reference(env, t->handle);
+	napi_delete_async_work(env, t->work);
+	free(t);
+}
+
+/* reattach(attachment, timeoutMs) -> Promise of the number of frames lost. Aborts
+ * what is open. */
+static napi_value js_reattach(napi_env env, napi_callback_info info)
+{
+	napi_value v[2], promise, label;
+	attachment *a;
+	reattaching *t;
+	int ok = 1;
+	if (!arguments(env, info, v, 2) || !(a = attached(env, v[0]))) return NULL;
+	double ms = number(env, v[1], &ok);
+	if (!ok || a->busy) return wrong(env);
+	t = (reattaching *)calloc(1, sizeof *t);
+	if (!t) return throw_code(env, "reattach", MPR_SYSTEM, NULL);
+	while (a->open) {
+		mpr_slot claimed = a->open->s;
+		drop(env, a, a->open);
+		mpr_abort(&claimed);
+	}
+	t->a = a;
+	t->timeout_ms = ms >= INT32_MAX ? -1 : ms < 0 ? 0 : (int)ms;
+	a->busy = 1;
+	napi_create_reference(env, v[0], 1, &t->handle);
+	napi_create_promise(env, &t->deferred, &promise);
+	napi_create_string_utf8(env, "mpipe_ring reattach", NAPI_AUTO_LENGTH, &label);
+	napi_create_async_work(env, NULL, label, reattach_elsewhere, reattach_done, t, &t->work);
+	napi_queue_async_work(env, t->work);
+	return promise;
+}
+
 static napi_value js_end(napi_env env, napi_callback_info info)
 {
 	napi_value v[3];
@@ -398,13 +459,12 @@ static napi_value js_close(napi_env env, napi_callback_info info)
 	napi_value v[1];
 	void *a = NULL;
 	if (!arguments(env, info, v, 1)) return NULL;
-	if (napi_get_value_external(env, v[0], &a) != napi_ok || !a) return wrong(env);
+	if (napi_get_value_external(env, v[0], &a) != napi_ok || !a || ((attachment *)a)->busy) return wrong(env);
 	close_attachment(env, (attachment *)a);
 	return NULL;
 }
 
-/* fill(attachment, kind) -> [used, capacity, held, claims that were not used up,
- * advised frame rate's numerator and denominator] */
+/* fill(attachment, kind) -> [used, capacity, held] */
 static napi_value js_fill(napi_env env, napi_callback_info info)
 {
 	napi_value v[2], out;
@@ -412,18 +472,43 @@ static napi_value js_fill(napi_env env, napi_callback_info info)
 	uint64_t used, capacity, held;
 	int ok = 1;
 	if (!arguments(env, info, v, 2) || !(a = attached(env, v[0]))) return NULL;
-	uint32_t kind = whole(env, v[1], &ok), left = 0;
+	uint32_t kind = whole(env, v[1], &ok);
 	if (!ok || kind < MPR_VIDEO || kind > MPR_AUDIO) return wrong(env);
 	mpr_fill(&a->p, (int)kind, &used, &capacity, &held);
-	const mpr_class *c = &a->p.classes[kind - 1];
-	if (c->slots) {
-		uint64_t read = __atomic_load_n(&c->page->read, __ATOMIC_ACQUIRE), write = __atomic_load_n(&c->words->write, __ATOMIC_ACQUIRE);
-		left = (uint32_t)((write >> MPR_POS_BITS) - (read >> MPR_POS_BITS)) & MPR_SEQ_MASK;
-	}
-	double numbers[] = {(double)used, (double)capacity, (double)held, left,
-	                    __atomic_load_n(&a->p.cons->advice_num, __ATOMIC_RELAXED), __atomic_load_n(&a->p.cons->advice_den, __ATOMIC_RELAXED)};
+	double numbers[] = {(double)used, (double)capacity, (double)held};
 	napi_create_array(env, &out);
 	for (uint32_t i = 0; i < sizeof numbers / sizeof *numbers; i++) napi_set_element(env, out, i, result(env, numbers[i]));
+	return out;
+}
+
+/* advice(attachment) -> [numerator, denominator, milliseconds held, holder] */
+static napi_value js_advice(napi_env env, napi_callback_info info)
+{
+	napi_value v[1], out, holder;
+	attachment *a;
+	mpr_advice advice;
+	if (!arguments(env, info, v, 1) || !(a = attached(env, v[0]))) return NULL;
+	mpr_get_advice(&a->p, &advice);
+	napi_create_array(env, &out);
+	napi_set_element(env, out, 0, result(env, advice.fps_num));
+	napi_set_element(env, out, 1, result(env, advice.fps_den));
+	napi_set_element(env, out, 2, result(env, (double)advice.held_ns / 1e6));
+	napi_create_string_utf8(env, advice.holder, NAPI_AUTO_LENGTH, &holder);
+	napi_set_element(env, out, 3, holder);
+	return out;
+}
+
+/* counts(attachment) -> [frames lost, attachments so far] */
+static napi_value js_counts(napi_env env, napi_callback_info info)
+{
+	napi_value v[1], out;
+	void *a = NULL;
+	if (!arguments(env, info, v, 1)) return NULL;
+	if (napi_get_value_external(env, v[0], &a) != napi_ok || !a) return wrong(env);
+	const mpr_producer *p = &((attachment *)a)->p;
+	napi_create_array(env, &out);
+	napi_set_element(env, out, 0, result(env, (double)__atomic_load_n(&p->lost, __ATOMIC_RELAXED)));
+	napi_set_element(env, out, 1, result(env, (double)p->epochs));
 	return out;
 }
 
@@ -442,7 +527,7 @@ NAPI_MODULE_INIT()
 		napi_callback f;
 	} functions[] = {{"attach", js_attach}, {"layout", js_layout}, {"setVideo", js_set_video}, {"setAudio", js_set_audio},
 	                 {"claim", js_claim}, {"commit", js_commit}, {"abort", js_abort}, {"write", js_write},
-	                 {"dropByPolicy", js_drop_by_policy}, {"fill", js_fill}, {"end", js_end}, {"close", js_close}, {"now", js_now}};
+	                 {"dropByPolicy", js_drop_by_policy}, {"fill", js_fill}, {"advice", js_advice}, {"counts", js_counts}, {"reattach", js_reattach}, {"end", js_end}, {"close", js_close}, {"now", js_now}};
 	for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
 		napi_value f;
 		napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].f, NULL, &f);

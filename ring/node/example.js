@@ -7,7 +7,8 @@
 // The picture is drawn straight into the ring; a second one of another size
 // (--second) comes from a SharedArrayBuffer, the sound from a Buffer, with one copy
 // each. --hash prints the SHA-256 of each frame's bytes; --fps 0 goes as fast as
-// the consumer takes the frames.
+// the consumer takes the frames. With --adapt it draws no more pictures than the
+// consumer says it can take; with --reattach it goes on when the consumer starts again.
 //
 // SPDX-License-Identifier: Apache-2.0
 'use strict'
@@ -65,6 +66,8 @@ function options () {
       second: { type: 'string' },
       fps: { type: 'string', default: '30' },
       policy: { type: 'string', default: 'block' },
+      adapt: { type: 'boolean', default: false },
+      reattach: { type: 'boolean', default: false },
       hash: { type: 'boolean', default: false }
     }
   })
@@ -95,26 +98,37 @@ async function main () {
   const start = ring.now()
   const step = o.fps > 0 ? BigInt(Math.round(1e9 / o.fps)) : 0n
   const packetsAt = n => o.fps > 0 ? Math.floor(n * 50 / o.fps) : n
+  const frame = n => {
+    const pts = step ? start + BigInt(n) * step : ring.now()
+    const wanted = !o.adapt || ring.keep(p.advice(), n, o.fps)
+    const slot = wanted && p.claim(0, firstId, first.size, { wait: o.wait })
+    if (slot) { // else it was counted as dropped: on with the next one
+      draw(slot.data, first, n)
+      tell(0, n, slot.data)
+      slot.commit({ pts, duration: step, flags: ring.KEY })
+    }
+    if (!wanted) p.dropByPolicy(0)
+    if (second && wanted) {
+      draw(shared, second, n)
+      tell(1, n, shared)
+      p.write(1, secondId, shared, { pts, duration: step, flags: ring.KEY, wait: o.wait })
+    }
+    for (let i = packetsAt(n); i < packetsAt(n + 1); i++) {
+      const b = packet(i)
+      tell(sound, i, b)
+      p.write(sound, audioId, b, { pts: start + BigInt(i) * 20000000n, duration: 20000000n, wait: o.wait })
+    }
+  }
   try {
     for (let n = 0; n < o.frames; n++) {
-      const pts = step ? start + BigInt(n) * step : ring.now()
-      const early = Number(pts - ring.now()) / 1e6
-      if (step && early > 0) await sleep(early)
-      const slot = p.claim(0, firstId, first.size, { wait: o.wait })
-      if (slot) { // else it was counted as dropped: on with the next one
-        draw(slot.data, first, n)
-        tell(0, n, slot.data)
-        slot.commit({ pts, duration: step, flags: ring.KEY })
-      }
-      if (second) {
-        draw(shared, second, n)
-        tell(1, n, shared)
-        p.write(1, secondId, shared, { pts, duration: step, flags: ring.KEY, wait: o.wait })
-      }
-      for (let i = packetsAt(n); i < packetsAt(n + 1); i++) {
-        const b = packet(i)
-        tell(sound, i, b)
-        p.write(sound, audioId, b, { pts: start + BigInt(i) * 20000000n, duration: 20000000n, wait: o.wait })
+      const early = step ? Number(start + BigInt(n) * step - ring.now()) / 1e6 : 0
+      if (early > 0) await sleep(early)
+      try {
+        frame(n)
+      } catch (e) {
+        if (!o.reattach || (e.code !== 'MPIPE_GONE' && e.code !== 'MPIPE_STOPPED')) throw e
+        console.error(`example: ${e.message}; looking for the next consumer`)
+        await p.reattach({ timeoutMs: Infinity })
       }
     }
     streams.forEach((_, i) => p.end(i))

@@ -75,6 +75,12 @@ export class Slot {
   abort (): void
 }
 
+export interface Advice {
+  fps: [number, number] | null
+  heldMs: number
+  holder: string
+}
+
 /** Belongs to the thread that attached it. */
 export class Producer {
   private constructor ()
@@ -93,16 +99,22 @@ export class Producer {
   dropByPolicy (stream: number): void
   /** Bytes in use and in all, and the frames the consumer holds, of VIDEO or AUDIO. */
   fill (kind: 1 | 2): { used: number, capacity: number, held: number }
-  /** The frame rate the consumer asks for. */
-  advisedFps (): [number, number] | null
+  /**
+   * What the consumer has to say to a producer that could do with less: the frame rate it
+   * can take (null: any), how long it has held its oldest frame, and the edge of the graph
+   * that holds frames up ('': none).
+   */
+  advice (): Advice
   /** Ends a stream behind what was committed; false when there was no free slot in time. */
   end (stream: number, options?: Policy): boolean
   /** Aborts open slots, ends all streams and detaches. */
   close (): void
   /**
-   * Leaves a consumer that is gone or has stopped for the next one at the same address.
-   * Format ids stay valid, slots do not. Gives how many frames were lost. When it
-   * rejects with MPIPE_TIMEOUT, call it again.
+   * Leaves a consumer that is gone, has stopped or has replaced its ring (MPIPE_GONE,
+   * MPIPE_STOPPED) for the next one at the same address. Format ids stay valid; open slots
+   * are aborted, streams that were ended are open again. Gives how many frames the consumer
+   * before had not used up. When it rejects with MPIPE_TIMEOUT, call it again; until it is
+   * through, other calls throw MPIPE_GONE.
    */
   reattach (options?: { timeoutMs?: number }): Promise<number>
 }
@@ -116,6 +128,12 @@ export function attach (address: string, streams: StreamSpec[], options?: { name
 
 /** GStreamer's own layout of I420, NV12 and the packed fourccs of 4 bytes a pixel. */
 export function videoLayout (fourcc: string, width: number, height: number, fps?: [number, number]): VideoFormat
+
+/**
+ * Whether frame n of a stream of fps frames a second is one to draw, if no more than the
+ * advised rate are. Those that are not, count by dropByPolicy.
+ */
+export function keep (advice: Advice, n: number, fps: number): boolean
 
 /** CLOCK_MONOTONIC in ns. */
 export function now (): bigint

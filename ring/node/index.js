@@ -53,29 +53,18 @@ class Slot {
 
 class Producer {
   #handle
-  #options
-  #formats = [] // in the order of their ids
 
-  constructor (handle, options) {
+  constructor (handle) {
     this.#handle = handle
-    this.#options = options
-    this.epochs = 1
-    this.lost = 0
   }
 
   setVideo (stream, format) {
     const { fps = [0, 1], colorimetry = '', chromaSite = '', ...rest } = format
-    return this.#publish('setVideo', [stream, { ...rest, fpsNum: fps[0], fpsDen: fps[1], colorimetry, chromaSite }])
+    return native.setVideo(this.#handle, stream, { ...rest, fpsNum: fps[0], fpsDen: fps[1], colorimetry, chromaSite })
   }
 
   setAudio (stream, { sample, rate, channels, mask = 0 }) {
-    return this.#publish('setAudio', [stream, sample, rate, channels, BigInt(mask)])
-  }
-
-  #publish (call, args) {
-    const id = native[call](this.#handle, ...args)
-    if (id > this.#formats.length) this.#formats.push({ call, args })
-    return id
+    return native.setAudio(this.#handle, stream, sample, rate, channels, BigInt(mask))
   }
 
   write (stream, format, data, { pts = native.now(), duration = 0, flags = 0, wait = DROP } = {}) {
@@ -97,9 +86,13 @@ class Producer {
     return { used, capacity, held }
   }
 
-  advisedFps () {
-    const [, , , , num, den] = native.fill(this.#handle, VIDEO)
-    return num > 0 && den > 0 ? [num, den] : null
+  get epochs () { return native.counts(this.#handle)[1] }
+
+  get lost () { return native.counts(this.#handle)[0] }
+
+  advice () {
+    const [num, den, heldMs, holder] = native.advice(this.#handle)
+    return { fps: num > 0 ? [num, den] : null, heldMs, holder }
   }
 
   end (stream, { wait = BLOCK } = {}) {
@@ -111,26 +104,21 @@ class Producer {
   }
 
   async reattach ({ timeoutMs = 10000 } = {}) {
-    let lost = 0
-    try {
-      lost = native.fill(this.#handle, VIDEO)[3] + native.fill(this.#handle, AUDIO)[3]
-    } catch (e) { // closed by an attempt before this one, and counted then
-      if (e.code !== 'MPIPE_GONE') throw e
-    }
-    native.close(this.#handle)
-    this.lost += lost
-    const { address, streams, name } = this.#options
-    this.#handle = await native.attach(address, streams, name, timeoutMs)
-    this.epochs++
-    for (const { call, args } of this.#formats) native[call](this.#handle, ...args) // the same order: the same ids
-    return lost
+    return native.reattach(this.#handle, timeoutMs)
   }
 }
 
 async function attach (address, streams, { name = 'node', timeoutMs = 10000 } = {}) {
   const list = streams.map(s => ({ name: s.name, kind: kinds[s.kind] ?? s.kind, maxFrame: s.maxFrame }))
   const handle = await native.attach(address, list, name, timeoutMs)
-  return new Producer(handle, { address, streams: list, name })
+  return new Producer(handle)
 }
 
-module.exports = { VIDEO, AUDIO, KEY, DISCONT, CORRUPT, DROP, BLOCK, attach, videoLayout, now: native.now, Producer, Slot }
+/** Whether frame n of fps a second is one to draw, if no more than the advised rate are. */
+function keep ({ fps: advised }, n, fps) {
+  if (!advised) return true
+  const [num, den] = [advised[0], advised[1] * fps]
+  return num >= den || Math.floor(n * num / den) !== Math.floor((n + 1) * num / den)
+}
+
+module.exports = { VIDEO, AUDIO, KEY, DISCONT, CORRUPT, DROP, BLOCK, attach, keep, videoLayout, now: native.now, Producer, Slot }

@@ -43,7 +43,7 @@ async function main (address) {
   assert(p.write(0, video, new SharedArrayBuffer(grey.size), { pts: 4000 }))
   assert.deepStrictEqual(p.fill(ring.VIDEO), { used: 5 * 12288, capacity: 65536, held: 0 })
   assert.deepStrictEqual(p.fill(ring.AUDIO), { used: 0, capacity: 0, held: 0 })
-  assert.strictEqual(p.advisedFps(), null)
+  assert.deepStrictEqual(p.advice(), { fps: null, heldMs: 0, holder: '' })
   assert.strictEqual(p.claim(0, video, grey.size), null)
   const start = ring.now()
   assert.strictEqual(p.write(0, video, Buffer.alloc(grey.size), { wait: 50 }), false)
@@ -51,6 +51,9 @@ async function main (address) {
   p.dropByPolicy(0)
   say('full')
   assert(p.write(0, video, Buffer.alloc(grey.size, 5), { pts: 5000, wait: ring.BLOCK }))
+  const advice = p.advice()
+  assert.deepStrictEqual([advice.fps, advice.holder], [[15, 1], 'bot.video'])
+  assert(ring.keep(advice, 1, 30) && !ring.keep(advice, 2, 30))
   say('counted')
   assert.throws(() => {
     for (;;) p.write(0, video, Buffer.alloc(grey.size), { wait: ring.BLOCK }) // blocked when it comes to the stop

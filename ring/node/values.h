@@ -34,7 +34,7 @@ static inline napi_value make_error(napi_env env, const char *what, int code, co
 /* p's reason tells of WRONG, and of GONE after nonsense; other codes do not set it. */
 static inline napi_value throw_code(napi_env env, const char *what, int code, const mpr_producer *p)
 {
-	napi_throw(env, make_error(env, what, code, code == MPR_WRONG && p ? p->reason : NULL));
+	napi_throw(env, make_error(env, what, code, (code == MPR_WRONG || code == MPR_GONE) && p ? p->reason : NULL));
 	return NULL;
 }
 

@@ -9,7 +9,8 @@ SPDX-License-Identifier: Apache-2.0
 One thread draws each picture straight into the ring, with numpy where that is
 installed, another plays 20 ms packets of sound. --hash prints the SHA-256 of each
 frame's bytes, taken before they are written; --fps 0 goes as fast as the consumer
-takes the frames.
+takes the frames. With --adapt it draws no more pictures than the consumer says it can
+take; with --reattach it goes on when the consumer starts again.
 """
 import argparse
 import hashlib
@@ -86,6 +87,9 @@ def pictures(o, p, stream, fmt, start):
     with p.writer() as w:
         for n in range(o.frames):
             pause(start, n, step)
+            if o.adapt and not p.advice().keep(n, o.fps):
+                w.drop_by_policy(stream)
+                continue
             pts = start + n * step if step else ring.now()
             if numpy is None or o.plain:
                 data = picture(fmt, n)
@@ -130,6 +134,8 @@ def main():
     a.add_argument("--second", help="WxH of another picture")
     a.add_argument("--fps", type=int, default=30)
     a.add_argument("--policy", dest="wait", type=policy, default=ring.BLOCK, help="drop, block or milliseconds")
+    a.add_argument("--adapt", action="store_true", help="draw no more than the consumer can take")
+    a.add_argument("--reattach", action="store_true", help="go on when the consumer starts again")
     a.add_argument("--hash", action="store_true")
     a.add_argument("--plain", action="store_true", help="do without numpy")
     a.add_argument("--atomics", choices=["library", "kernel"])
@@ -154,7 +160,7 @@ def main():
         except Exception as e:
             failed.append("%s: %s" % (streams[i].name, e))
 
-    with ring.attach(o.ring, streams, "example.py", 10, o.atomics) as p:
+    with ring.attach(o.ring, streams, "example.py", 10, o.atomics, o.reattach) as p:
         start = ring.now()
         threads = [threading.Thread(target=run, args=(i, *job, start)) for i, job in enumerate(jobs)]
         for t in threads:

@@ -60,6 +60,8 @@ assert ring.now() - start >= 50_000_000
 w.drop_by_policy(0)
 say("full")
 assert w.write(0, video, numpy.full((48, 64, 4), 5, numpy.uint8), 5000, wait=ring.BLOCK)
+advice = p.advice()
+assert (advice.fps, advice.holder) == ((15, 1), "bot.video") and advice.keep(1, 30) and not advice.keep(2, 30), advice
 say("counted")
 while True:
     try:

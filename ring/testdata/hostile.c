@@ -33,13 +33,13 @@ static uint32_t stop;
  * harmless. */
 static uint8_t *anywhere(int where)
 {
-	const mpr_class *c = &p.classes[rnd() % 2];
+	const mpr_class *c = &p.at->classes[rnd() % 2];
 	switch (where) {
-	case 0: return (uint8_t *)p.words + rnd() % MPR_PAGE;
+	case 0: return (uint8_t *)p.at->words + rnd() % MPR_PAGE;
 	case 1: return (uint8_t *)c->table + rnd() % (c->slots * sizeof(mpr_slot_entry));
-	case 2: return p.seg + MPR_FORMATS_OFF + rnd() % (4 * sizeof(mpr_format_entry));
-	case 3: return p.seg + rnd() % MPR_CONTROL_END;
-	default: return p.seg + rnd() % p.seg_size;
+	case 2: return p.at->seg + MPR_FORMATS_OFF + rnd() % (4 * sizeof(mpr_format_entry));
+	case 3: return p.at->seg + rnd() % MPR_CONTROL_END;
+	default: return p.at->seg + rnd() % p.at->seg_size;
 	}
 }
 
@@ -103,7 +103,7 @@ static void attached(const char *path, int where)
 	if (mpr_attach(&p, address, streams, 2, "hostile\n\x1b[31m", 3000) != MPR_OK) return;
 	mpr_video_layout(&v, "I420", 64, 64, 30, 1);
 	if (mpr_writer_open(&p, &w) != MPR_OK || mpr_set_video(&p, 0, &v, &vf) != MPR_OK || mpr_set_audio(&p, 1, &a, &af) != MPR_OK) exit(2);
-	if (rnd() % 4 == 0) madvise(p.seg + rnd() % (p.seg_size / MPR_PAGE) * MPR_PAGE, 8 * MPR_PAGE, MADV_REMOVE); /* a hole in the file */
+	if (rnd() % 4 == 0) madvise(p.at->seg + rnd() % (p.at->seg_size / MPR_PAGE) * MPR_PAGE, 8 * MPR_PAGE, MADV_REMOVE); /* a hole in the file */
 	stop = 0;
 	if (pthread_create(&thread, NULL, scribble, (void *)(intptr_t)where) != 0) exit(2);
 	until = mpr_now() + 60000000;
@@ -113,9 +113,9 @@ static void attached(const char *path, int where)
 	}
 	stop = 1;
 	pthread_join(thread, NULL);
-	if (rnd() % 2) __atomic_store_n(&p.words->producer_state, (uint32_t)(rnd() % 3), __ATOMIC_SEQ_CST);
-	mpr_unmap(&p);
-	close(p.sock);
+	if (rnd() % 2) __atomic_store_n(&p.at->words->producer_state, (uint32_t)(rnd() % 3), __ATOMIC_SEQ_CST);
+	mpr_writer_close(&w);
+	mpr_release(&p, p.at); /* hangs up */
 }
 
 /* Sends n bytes with fds that nobody asked for. */
@@ -149,8 +149,9 @@ static int shake(const char *path)
 	if (sock < 0) return -1;
 	memset(&p, 0, sizeof p);
 	p.count = 2;
+	strcpy(p.name, "hostile");
 	memcpy(p.streams, streams, sizeof streams);
-	size_t n = mpr_make_hello(&p, "hostile", &h);
+	size_t n = mpr_make_hello(&p, &h);
 	switch (rnd() % 9) {
 	case 0: keep = 1; break; /* says nothing, stays */
 	case 1: send_with(sock, &h, rnd() % (n + 1), 0); break;

@@ -34,7 +34,7 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if left, _ := filepath.Glob("/dev/shm/mpipe-e2e-*"); len(left) > 0 {
+	if left, _ := filepath.Glob(fmt.Sprintf("/dev/shm/mpipe-e2e-%d-*", os.Getpid())); len(left) > 0 {
 		fmt.Fprintln(os.Stderr, "left in /dev/shm:", left)
 		return 1
 	}
@@ -197,7 +197,8 @@ func (r *recording) account() (m run.Manifest) {
 // report is what `mpipe measure` reads from a recording of the test pattern.
 type report struct {
 	Frames, Unreadable, First, Last, Missing, Repeated, Pairs int
-	OutOfOrder                                                int     `json:"out_of_order"`
+	OutOfOrder                                                int `json:"out_of_order"`
+	Samples                                                   int
 	VideoEnd                                                  float64 `json:"video_end_s"`
 	AudioEnd                                                  float64 `json:"audio_end_s"`
 	SkewMost                                                  float64 `json:"av_skew_most_ms"`

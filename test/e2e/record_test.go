@@ -145,12 +145,16 @@ func TestTimeouts(t *testing.T) {
 		}
 	})
 	t.Run("wrong streams", func(t *testing.T) {
-		r := recordTo(t, graph(t, record), ringName(), "a.mp4")
-		start(t, "feed", "--ring", r.ring, "--pattern", "640x360@30", "--no-audio")
+		const reason = "the graph uses app.audio, but the producer offers video (video)"
+		r := recordTo(t, graph(t, record), ringName(), "a.mp4", "--set", "app.attach_timeout=2s")
+		feed := start(t, "feed", "--ring", r.ring, "--pattern", "640x360@30", "--no-audio")
+		if code := feed.wait(10 * time.Second); code != 1 || !strings.Contains(feed.err.String(), reason) {
+			t.Errorf("the producer: exit code %d, it said %s", code, feed.err.String())
+		}
 		if code := r.wait(10 * time.Second); code != 1 {
 			t.Errorf("exit code %d, want 1", code)
 		}
-		if s := r.err.String(); !strings.Contains(s, "the graph uses app.audio, but the producer offers video (video)") {
+		if s := r.err.String(); !strings.Contains(s, reason) {
 			t.Errorf("it said %s", s)
 		}
 	})

@@ -23,9 +23,12 @@ type Faults struct {
 	Internal float64 // answered with 500 InternalError after the body was read
 	Cut      float64 // connection closed in the middle of the body
 	Lost     float64 // carried out, and the connection closed without an answer
+	// Of, when set, says which requests this is about; the others pass.
+	Of func(Request) bool
 }
 
-// Request is one request as the proxy saw it end.
+// Request is one request as it was when its answer was there: what a client does
+// because of that answer comes later in the list.
 type Request struct {
 	Method, Path string
 	Query        url.Values
@@ -52,6 +55,7 @@ type Proxy struct {
 	faults   Faults
 	denied   map[string]deny
 	requests []Request
+	active   int
 }
 
 type deny struct {
@@ -118,6 +122,13 @@ func (p *Proxy) Requests() []Request {
 	return append([]Request(nil), p.requests...)
 }
 
+// Idle is whether no request is under way.
+func (p *Proxy) Idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.active == 0
+}
+
 // Count counts the requests of one kind (see Request.Is) that the store carried
 // out.
 func (p *Proxy) Count(method, key string) (n int) {
@@ -131,44 +142,67 @@ func (p *Proxy) Count(method, key string) (n int) {
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, pass http.Handler) {
 	q := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.Query(), AccessKey: accessKey(r)}
-	defer func() {
+	p.mu.Lock()
+	p.active++
+	p.mu.Unlock()
+	note := sync.OnceFunc(func() {
 		p.mu.Lock()
 		p.requests = append(p.requests, q)
 		p.mu.Unlock()
+	})
+	defer func() {
+		note()
+		p.mu.Lock()
+		p.active--
+		p.mu.Unlock()
 	}()
-	f, no := p.draw(q.AccessKey)
+	f, no := p.draw(q)
 	switch {
 	case no.status != 0:
-		refuse(w, &q, no.status, no.code)
+		q.Status = no.status
+		note()
+		refuse(w, r, no)
 		return
 	case f.Busy > 0:
-		refuse(w, &q, http.StatusServiceUnavailable, "SlowDown")
+		q.Status = http.StatusServiceUnavailable
+		note()
+		refuse(w, r, deny{q.Status, "SlowDown"})
 		return
 	case f.Internal > 0:
 		io.Copy(io.Discard, r.Body)
-		refuse(w, &q, http.StatusInternalServerError, "InternalError")
+		q.Status = http.StatusInternalServerError
+		note()
+		refuse(w, r, deny{q.Status, "InternalError"})
 		return
 	}
-	body := &counted{ReadCloser: r.Body}
+	body := &counted{ReadCloser: r.Body, cut: -1}
 	if f.Cut > 0 {
-		body.cut = max(1, r.ContentLength/2)
+		body.cut = r.ContentLength / 2
 	}
 	r.Body = body
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	a := &answer{ResponseWriter: w, silent: f.Lost > 0}
-	pass.ServeHTTP(a, r.WithContext(ctx))
-	q.Done, q.Bytes = a.status/100 == 2, body.n.Load()
-	if f.Lost > 0 || f.Cut > 0 {
+	silent := f.Lost > 0 || f.Cut > 0
+	pass.ServeHTTP(&answer{ResponseWriter: w, silent: silent, begins: func(status int) {
+		q.Done, q.Bytes = status/100 == 2, body.n.Load()
+		if !silent {
+			q.Status = status
+		}
+		note()
+	}}, r.WithContext(ctx))
+	if silent {
 		panic(http.ErrAbortHandler) // closes the connection
 	}
-	q.Status = a.status
 }
 
 // draw decides what becomes of a request; a fault that strikes is above 0.
-func (p *Proxy) draw(key string) (f Faults, no deny) {
+func (p *Proxy) draw(q Request) (f Faults, no deny) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	no = p.denied[q.AccessKey]
+	if p.faults.Of != nil && !p.faults.Of(q) {
+		return f, no
+	}
 	x := p.rand.Float64()
 	for _, c := range []struct {
 		chance float64
@@ -180,15 +214,14 @@ func (p *Proxy) draw(key string) (f Faults, no deny) {
 		}
 		x -= c.chance
 	}
-	return f, p.denied[key]
+	return f, no
 }
 
-func refuse(w http.ResponseWriter, q *Request, status int, code string) {
-	q.Status = status
+func refuse(w http.ResponseWriter, r *http.Request, d deny) {
 	w.Header().Set("Content-Type", "application/xml")
-	w.WriteHeader(status)
-	if q.Method != http.MethodHead {
-		fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>as the test wants it</Message></Error>", code)
+	w.WriteHeader(d.status)
+	if r.Method != http.MethodHead {
+		fmt.Fprintf(w, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>%s</Code><Message>as the test wants it</Message></Error>", d.code)
 	}
 }
 
@@ -203,27 +236,33 @@ func accessKey(r *http.Request) string {
 type counted struct {
 	io.ReadCloser
 	n   atomic.Int64 // the transport may still read when the answer is there
-	cut int64        // 0: not
+	cut int64        // after so many bytes; -1: not
 }
 
 func (c *counted) Read(b []byte) (int, error) {
-	if c.cut > 0 && c.n.Load() >= c.cut {
-		return 0, io.ErrUnexpectedEOF
+	if c.cut >= 0 {
+		left := c.cut - c.n.Load()
+		if left <= 0 {
+			return 0, io.ErrUnexpectedEOF
+		}
+		b = b[:min(int64(len(b)), left)]
 	}
 	n, err := c.ReadCloser.Read(b)
 	c.n.Add(int64(n))
 	return n, err
 }
 
-// answer notes the status, and lets nothing through when it is silent.
+// answer tells when the answer begins, and lets nothing through when it is silent.
 type answer struct {
 	http.ResponseWriter
 	silent bool
-	status int
+	begins func(status int)
 }
 
 func (a *answer) WriteHeader(status int) {
-	a.status = status
+	if status >= 200 {
+		a.begins(status)
+	}
 	if !a.silent {
 		a.ResponseWriter.WriteHeader(status)
 	}

@@ -7,7 +7,8 @@
  *
  * While no output is attached a gate that may drop keeps what an output that
  * comes now would want: everything from the latest key frame on. A new output
- * begins there.
+ * begins there. The first output is waited for with all there is, as long as it
+ * fits: to take a while is no failure.
  *
  * Lock order: the gate's lock before an appsrc's. Callbacks of GStreamer come
  * without locks held. */
@@ -44,7 +45,11 @@ struct MpipeGate {
   Lane lanes[MAX_LANES];
   int n;
   gboolean attached, rebase, ended, shut;
+  gboolean used; /* an output was attached before */
   gboolean begun; /* the attached output has its first frame */
+  gint64 began;   /* running time of that; -1 before */
+  gint64 span;    /* how long the output may be; -1 for ever */
+  gint64 cut;     /* running time at which the next output begins; -1 unknown */
 };
 
 static GstBuffer *
@@ -140,6 +145,40 @@ forget_before (MpipeGate *g, gint64 t)
   }
 }
 
+static Lane *
+lead (MpipeGate *g)
+{
+  Lane *v = first_video (g);
+  return v ? v : &g->lanes[0];
+}
+
+/* Finds where the next output begins: at a key frame of the lead that is late
+ * enough. It may wait in the queue behind others. */
+static void
+find_cut (MpipeGate *g)
+{
+  if (g->span < 0 || g->cut >= 0 || g->began < 0)
+    return;
+  for (GList *i = lead (g)->queue.head; i; i = i->next)
+    if (is_key (i->data) && time_of (i->data) > g->began && time_of (i->data) >= g->began + g->span) {
+      g->cut = time_of (i->data);
+      return;
+    }
+}
+
+/* Whether the head of a lane is not for the present output: it lies behind the
+ * cut, or it may once the cut is known. The last is not waited for when the lead's
+ * queue is full: then its key frames are too far apart. */
+static gboolean
+is_behind (MpipeGate *g, Lane *l, gboolean *over)
+{
+  gint64 t = time_of (g_queue_peek_head (&l->queue));
+  *over = g->cut >= 0 && t >= g->cut;
+  if (*over || g->span < 0 || g->cut >= 0 || l == lead (g) || g->began < 0)
+    return *over;
+  return t >= g->began + g->span && !is_full (lead (g)) && !lead (g)->eos_in;
+}
+
 /* Whether a frame that came may be queued, by the policy of a lane that drops. */
 static gboolean
 admit (Lane *l, GstSample *s)
@@ -169,42 +208,58 @@ admit (Lane *l, GstSample *s)
 static gboolean
 begin (MpipeGate *g)
 {
-  Lane *v = first_video (g), *lead = v ? v : &g->lanes[0];
+  Lane *v = first_video (g), *first = lead (g);
   if (v && g->rebase)
     while (!g_queue_is_empty (&v->queue) && !is_key (g_queue_peek_head (&v->queue)))
       drop_head (v);
-  if (!g->rebase) {
+  if (!g->rebase && g->span < 0) {
     g->begun = TRUE;
     return TRUE;
   }
-  if (g_queue_is_empty (&lead->queue)) {
-    g->begun = lead->eos_in; /* nothing will begin it */
+  if (g_queue_is_empty (&first->queue)) {
+    g->begun = first->eos_in; /* nothing will begin it */
     return g->begun;
   }
-  gint64 t = time_of (g_queue_peek_head (&lead->queue));
+  gint64 t = time_of (g_queue_peek_head (&first->queue));
+  g->began = t;
+  g->begun = TRUE;
+  if (!g->rebase)
+    return TRUE;
   forget_before (g, t);
   for (int i = 0; i < g->n; i++) {
     GstPad *pad = gst_element_get_static_pad (GST_ELEMENT (g->lanes[i].src), "src");
     gst_pad_set_offset (pad, -t);
     gst_object_unref (pad);
   }
-  g->begun = TRUE;
   return TRUE;
+}
+
+static void
+end_lane (Lane *l)
+{
+  if (l->eos_out)
+    return;
+  l->eos_out = TRUE;
+  gst_app_src_end_of_stream (l->src);
 }
 
 static void
 pump_lane (Lane *l)
 {
-  while (!g_queue_is_empty (&l->queue) && gst_app_src_get_current_level_buffers (l->src) < IN_SRC) {
+  gboolean over = FALSE;
+  while (!l->eos_out && !g_queue_is_empty (&l->queue) && gst_app_src_get_current_level_buffers (l->src) < IN_SRC) {
+    if (is_behind (l->gate, l, &over)) {
+      if (over)
+        end_lane (l);
+      return;
+    }
     GstSample *s = take (l);
     gst_app_src_push_sample (l->src, s); /* one that is stopping says so on its bus */
     gst_sample_unref (s);
     g_cond_broadcast (&l->gate->room);
   }
-  if (g_queue_is_empty (&l->queue) && l->eos_in && !l->eos_out) {
-    l->eos_out = TRUE;
-    gst_app_src_end_of_stream (l->src);
-  }
+  if (g_queue_is_empty (&l->queue) && l->eos_in)
+    end_lane (l);
 }
 
 static void
@@ -212,6 +267,7 @@ pump (MpipeGate *g)
 {
   if (!g->attached || (!g->begun && !begin (g)))
     return;
+  find_cut (g);
   for (int i = 0; i < g->n; i++)
     pump_lane (&g->lanes[i]);
 }
@@ -228,7 +284,7 @@ on_new_sample (GstAppSink *sink, gpointer data)
   /* Codecs of sound send their headers in the stream; muxers take them from the
    * caps. They are passed on but are no frames. */
   l->frames++;
-  if (!g->attached && may_drop (l) && (l->video ? is_key (s) : !first_video (g) && is_full (l)))
+  if (!g->attached && may_drop (l) && (l->video ? is_key (s) && (g->used || is_full (l)) : !first_video (g) && is_full (l)))
     forget_before (g, l->video ? time_of (s) : time_of (g_queue_peek_head (&l->queue)) + 1);
   while (!g->shut && !g->ended && !may_drop (l) && is_full (l))
     g_cond_wait (&g->room, &g->lock);
@@ -270,6 +326,7 @@ mpipe_gate_new (void)
   MpipeGate *g = g_new0 (MpipeGate, 1);
   g_mutex_init (&g->lock);
   g_cond_init (&g->room);
+  g->span = g->cut = g->began = -1;
   return g;
 }
 
@@ -305,12 +362,14 @@ mpipe_gate_attach (MpipeGate *g, GstElement **srcs, int rebase)
     GstAppSrcCallbacks cb = { .need_data = on_need_data };
     gst_app_src_set_callbacks (l->src, &cb, l, NULL);
   }
-  g->attached = TRUE;
+  g->attached = g->used = TRUE;
   g->rebase = rebase != 0;
   g->begun = FALSE;
+  g->cut = g->began = -1;
   pump (g);
+  gboolean waits = !g->begun;
   g_mutex_unlock (&g->lock);
-  if (rebase) /* an encoder that heeds it shortens the wait for a key frame next time */
+  if (rebase && waits) /* no key frame waits here: an encoder may heed this */
     for (int i = 0; i < g->n; i++)
       if (g->lanes[i].video) {
         GstPad *pad = gst_element_get_static_pad (GST_ELEMENT (g->lanes[i].sink), "sink");
@@ -336,6 +395,25 @@ mpipe_gate_detach (MpipeGate *g)
       gst_app_src_set_callbacks (srcs[i], &none, NULL, NULL);
       gst_object_unref (srcs[i]);
     }
+}
+
+void
+mpipe_gate_cut (MpipeGate *g, int64_t span)
+{
+  g_mutex_lock (&g->lock);
+  g->span = span;
+  pump (g);
+  g_mutex_unlock (&g->lock);
+}
+
+int
+mpipe_gate_was_cut (MpipeGate *g, int64_t *began)
+{
+  g_mutex_lock (&g->lock);
+  *began = g->began;
+  int cut = g->cut >= 0;
+  g_mutex_unlock (&g->lock);
+  return cut;
 }
 
 void

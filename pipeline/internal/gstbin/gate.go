@@ -93,6 +93,19 @@ func (g *Gate) Attach(p *Pipeline, ids []string, rebase bool) {
 	C.mpipe_gate_attach(g.c, unsafe.SliceData(srcs), r)
 }
 
+// Cut ends the attached output before the first key frame that lies span behind
+// its first frame; what follows is for the next one. It holds for that one too. A
+// span of 0 takes the next key frame.
+func (g *Gate) Cut(span time.Duration) { C.mpipe_gate_cut(g.c, C.int64_t(span)) }
+
+// WasCut tells that the output was ended by a cut, so that more follows, and the
+// running time of its first frame, -1 when it had none.
+func (g *Gate) WasCut() (cut bool, began time.Duration) {
+	var t C.int64_t
+	cut = C.mpipe_gate_was_cut(g.c, &t) != 0
+	return cut, time.Duration(t)
+}
+
 // Detach parts the gate from its output.
 func (g *Gate) Detach() { C.mpipe_gate_detach(g.c) }
 

@@ -26,6 +26,13 @@ int mpipe_gate_lane (MpipeGate *g, GstElement *appsink, int video, int when_full
 /* From now on lane i goes on into srcs[i], an appsrc. With rebase the first
  * frame of the output gets running time 0. */
 void mpipe_gate_attach (MpipeGate *g, GstElement **srcs, int rebase);
+/* Ends the output before the first key frame that lies span behind its first
+ * frame; what follows is for the next attach. A span of 0 takes the next key
+ * frame there is. */
+void mpipe_gate_cut (MpipeGate *g, int64_t span);
+/* Whether the output was ended by a cut; began is the running time of its first
+ * frame, -1 when it had none. */
+int mpipe_gate_was_cut (MpipeGate *g, int64_t *began);
 /* Nothing goes on until the next attach. */
 void mpipe_gate_detach (MpipeGate *g);
 /* Ends all lanes behind what waits; what comes later is dropped. */

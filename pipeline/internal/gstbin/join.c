@@ -177,8 +177,9 @@ begin (Input *in)
   g_free (id);
   if (!gst_pad_has_current_caps (in->pad)) {
     GstCaps *caps = in->pictures ? gst_caps_from_string ("video/x-raw,format=I420,width=16,height=16,framerate=0/1") :
-        gst_caps_fixate (gst_pad_peer_query_caps (in->pad, NULL));
-    gst_pad_send_event (in->pad, gst_event_new_caps (caps));
+        gst_pad_peer_query_caps (in->pad, NULL);
+    if (gst_caps_is_fixed (caps))
+      gst_pad_send_event (in->pad, gst_event_new_caps (caps));
     gst_caps_unref (caps);
   }
   GstSegment s;

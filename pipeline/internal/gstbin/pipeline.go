@@ -67,6 +67,8 @@ func (p *Pipeline) Add(id, factory string, set []pipeline.Setting) error {
 		C.mpipe_mend_mp4(element(e))
 	case "videorate":
 		C.mpipe_end_rate(element(e))
+	case "filesink":
+		C.mpipe_mend_header(element(e))
 	}
 	return nil
 }

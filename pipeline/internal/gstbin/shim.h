@@ -59,6 +59,8 @@ void mpipe_key_requests (GstElement *encoder, int64_t interval);
 void mpipe_mend_mp4 (GstElement *mux);
 /* Has a videorate end where its input ends; see rate.c. */
 void mpipe_end_rate (GstElement *videorate);
+/* Writes what FLAC and WAV say at their beginning and know at their end; see header.c. */
+void mpipe_mend_header (GstElement *filesink);
 
 /* 1 and the value is set; 0 and nothing is. */
 int mpipe_set_property (GObject *o, const char *name, const char *value);
@@ -75,8 +77,10 @@ char *mpipe_factory_names (void);
 
 /* Connects every pad of a demuxer to a fakesink and taps it. */
 typedef struct { char *caps; MpipeTap *tap; } MpipeStream;
-typedef struct { GMutex lock; int n; MpipeStream streams[16]; } MpipeProbe;
+typedef struct { GMutex lock; int n; MpipeStream streams[16]; GstPad *only; } MpipeProbe;
 MpipeProbe *mpipe_probe_new (GstElement *pipeline, GstElement *demuxer);
+/* Call it at the end of the stream, before the streams are read. */
+void mpipe_probe_settle (MpipeProbe *p);
 void mpipe_probe_free (MpipeProbe *p);
 int64_t mpipe_query_duration (GstElement *pipeline);
 int mpipe_query_seekable (GstElement *pipeline);

@@ -1,6 +1,21 @@
 /* Reading a finished file back: every stream of a demuxer into a tap. */
 #include "shim.h"
 
+/* A file of one stream has a parser in the demuxer's place, whose only pad is
+ * there from the start and gets its caps later. */
+static gboolean
+note_stream_caps (GstPad *pad, GstEvent **event, gpointer data)
+{
+  MpipeStream *s = data;
+  if (GST_EVENT_TYPE (*event) == GST_EVENT_CAPS) {
+    GstCaps *caps;
+    gst_event_parse_caps (*event, &caps);
+    g_free (s->caps);
+    s->caps = gst_caps_to_string (caps);
+  }
+  return TRUE;
+}
+
 static void
 on_pad (GstElement *demuxer, GstPad *pad, gpointer data)
 {
@@ -34,7 +49,17 @@ mpipe_probe_new (GstElement *pipeline, GstElement *demuxer)
   MpipeProbe *p = g_new0 (MpipeProbe, 1);
   g_mutex_init (&p->lock);
   g_signal_connect (demuxer, "pad-added", G_CALLBACK (on_pad), p);
+  p->only = gst_element_get_static_pad (demuxer, "src");
+  if (p->only)
+    on_pad (demuxer, p->only, p);
   return p;
+}
+
+void
+mpipe_probe_settle (MpipeProbe *p)
+{
+  if (p->only)
+    gst_pad_sticky_events_foreach (p->only, note_stream_caps, &p->streams[0]);
 }
 
 void
@@ -44,6 +69,7 @@ mpipe_probe_free (MpipeProbe *p)
     g_free (p->streams[i].caps);
     mpipe_tap_unref (p->streams[i].tap);
   }
+  g_clear_object (&p->only);
   g_mutex_clear (&p->lock);
   g_free (p);
 }

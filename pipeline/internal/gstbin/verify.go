@@ -27,10 +27,12 @@ type FileStream struct {
 	Traffic
 }
 
-// demuxers by container. parsebin finds the right one by itself, but leaves out
-// streams that end within a few packets.
+// demuxers by container, or the parser of one that holds a single stream.
+// parsebin finds the right one by itself, but leaves out streams that end within
+// a few packets.
 var demuxers = map[string]string{
 	"mp4": "qtdemux", "mkv": "matroskademux", "webm": "matroskademux", "ogg": "oggdemux", "ts": "tsdemux",
+	"mp3": "mpegaudioparse", "flac": "flacparse", "wav": "wavparse",
 }
 
 // ReadFile takes a media file apart to its last packet, without decoding, and
@@ -75,6 +77,7 @@ func ReadFile(ctx context.Context, path, container string) (FileReport, error) {
 }
 
 func report(p *Pipeline, probe *C.MpipeProbe) FileReport {
+	C.mpipe_probe_settle(probe)
 	var r FileReport
 	pipe := (*C.GstElement)(p.gst.Unsafe())
 	if d := C.mpipe_query_duration(pipe); d > 0 {

@@ -34,8 +34,8 @@ open, and that fills the ring until the process ends. Claim in other threads, or
 the handler set a flag instead of raising.
 """
 from ._producer import Producer, Slot, Writer, attach
-from ._types import (AUDIO, BLOCK, CORRUPT, DISCONT, DROP, KEY, VIDEO, AudioFormat, Ended, Error, Fill, Full, Gone, NotTaken,
+from ._types import (AUDIO, BLOCK, CORRUPT, DISCONT, DROP, KEY, VIDEO, Advice, AudioFormat, Ended, Error, Fill, Full, Gone, NotTaken,
                      Refused, Stopped, Stream, VideoFormat, now)
 
-__all__ = ["AUDIO", "BLOCK", "CORRUPT", "DISCONT", "DROP", "KEY", "VIDEO", "AudioFormat", "Ended", "Error", "Fill", "Full",
+__all__ = ["AUDIO", "BLOCK", "CORRUPT", "DISCONT", "DROP", "KEY", "VIDEO", "Advice", "AudioFormat", "Ended", "Error", "Fill", "Full",
            "Gone", "NotTaken", "Producer", "Refused", "Slot", "Stopped", "Stream", "VideoFormat", "Writer", "attach", "now"]

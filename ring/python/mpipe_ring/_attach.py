@@ -31,7 +31,8 @@ def check_streams(streams):
 
 
 def connect(address, streams, name, deadline, atomics):
-    """An Attachment; deadline on time.monotonic, or None."""
+    """An Attachment; deadline on time.monotonic, or None, or a function that tells
+    whether it is over."""
     if address.startswith("fd:"):
         try:
             return _greet(socket.socket(fileno=int(address[3:])), streams, name, deadline, atomics)
@@ -50,12 +51,27 @@ def connect(address, streams, name, deadline, atomics):
 
 
 def _over(deadline):
-    return deadline is not None and time.monotonic() >= deadline
+    return deadline() if callable(deadline) else deadline is not None and time.monotonic() >= deadline
+
+
+def again(old, streams, name, deadline, atomics):
+    """The next ring of a consumer that replaced its last one, over the same connection;
+    where a sandbox has been closed that is all there is. NotTaken: go on waiting."""
+    if not old.asked:
+        try:
+            old.sock.send(_hello(streams, name))
+        except OSError:
+            raise Again("the consumer hung up") from None
+        old.asked = True
+    if not _ready(old.sock, deadline):
+        raise NotTaken("the consumer did not accept in time")
+    sock, old.sock = old.sock, None
+    return _welcomed(sock, streams, atomics)
 
 
 def _hello(streams, name):
     size = 0x80 + 64 * len(streams)
-    head = struct.pack("<8sHHIQQIIIIQ64s8x", b"PIPEHELL", 1, 0, size, 0, 0, 1, len(streams), os.getpid(), 0,
+    head = struct.pack("<8sHHIQQIIIIQ64s8x", b"PIPEHELL", 1, 1, size, 0, 0, 1, len(streams), os.getpid(), 0,
                        start_ticks(os.getpid()) or 0, text(name, 64))
     return head + b"".join(struct.pack("<I4xQ48s", s.kind, s.max_frame, text(s.name, 48)) for s in streams)
 
@@ -74,14 +90,31 @@ def _socket(path, streams, name, deadline, atomics):
 
 
 def _greet(sock, streams, name, deadline, atomics):
-    fds = []
     try:
         sock.send(_hello(streams, name))
-        poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        while not poll.poll(100):
-            if _over(deadline):
-                raise Again("the consumer did not accept in time")
+        if not _ready(sock, deadline):
+            raise Again("the consumer did not accept in time")
+    except BaseException as e:
+        sock.close()
+        if isinstance(e, (BrokenPipeError, ConnectionResetError)):
+            raise Again("the consumer hung up") from None
+        raise
+    return _welcomed(sock, streams, atomics)
+
+
+def _ready(sock, deadline):
+    """Waits for a message or the end of the connection."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    while not poll.poll(100):
+        if _over(deadline):
+            return False
+    return True
+
+
+def _welcomed(sock, streams, atomics):
+    fds = []
+    try:
         raw, fds, _, _ = socket.recv_fds(sock, _WELCOME.size, 2, _CLOEXEC)
         if not raw:
             raise Again("the consumer hung up")

@@ -15,7 +15,7 @@ from ._types import Again, Error, Gone, Refused, Stopped, now
 PAGE, GRANULE = 4096, 64
 WORDS, MAILBOX, WRITERS, STREAMS, FORMATS, END = 0x1000, 0x2000, 0x3000, 0x7000, 0x8000, 0x18000
 SEQ = (1 << 24) - 1
-WAITING, LIVE, STOPPING, CLOSED, REFUSED, INVALID = range(6)
+WAITING, LIVE, STOPPING, CLOSED, REFUSED, INVALID, REPLACED = range(7)
 DATA_SEQ, DATA_WAITERS, FULL_WAITERS, PRODUCER_STATE, MAILBOX_WORD = (WORDS + o for o in (0, 0x40, 0x80, 0xc0, 0x100))
 POPULATE_WRITE = 23  # MADV_POPULATE_WRITE
 
@@ -85,6 +85,7 @@ class Class:
         self.space_waiters = self.write + 0x40
         self.read = cons + 0x300 + index * 0x100
         self.space_seq = self.read + 0x40
+        self.peek = self.read + 0x80
         self.held = self.read + 0x88
 
     def distance(self, a, b):
@@ -107,6 +108,10 @@ class Attachment:
         self.a, self.streams, self.sock, self.pid = atomics, streams, sock, os.getpid()
         self.lock = threading.RLock()  # writers of the write cursor, tables and counters
         self.ended, self.gone, self.looked, self.closed = set(), False, 0, False
+        self.said = set()  # streams whose end was committed here
+        self.fresh = set()  # streams whose next frame is the first of this attachment, which is not the first
+        self.over, self.lost = False, 0  # another attachment is current; claims counted as lost since
+        self.asked = False  # another HELLO went over sock
         size = os.fstat(seg_fd).st_size
         if size < END or os.fstat(cons_fd).st_size < 2 * PAGE:
             raise Refused("not a ring: too small")
@@ -172,7 +177,7 @@ class Attachment:
         if os.getpid() != self.pid:
             raise Error("a forked child cannot use its parent's attachment: attach in the child")
         state = self.state()
-        if state == INVALID:
+        if state in (INVALID, REFUSED, REPLACED):
             raise Gone(self.reason())
         if self.gone or state not in (LIVE, STOPPING):
             raise Gone("the consumer is gone")
@@ -211,15 +216,30 @@ class Attachment:
             if self.closed or self.pid != os.getpid():
                 return
             self.closed = True
-        self.a.store32(self.base + PRODUCER_STATE, 2)  # SYNC POINT end
-        self.a.add32(self.base + DATA_SEQ, 1)
-        _atomics.futex_wake(self.base + DATA_SEQ)
+        if not self.replaced():  # there, other threads may still finish frames
+            self.a.store32(self.base + PRODUCER_STATE, 2)  # SYNC POINT end
+            self.a.add32(self.base + DATA_SEQ, 1)
+            _atomics.futex_wake(self.base + DATA_SEQ)
         if self.sock is not None:
             self.sock.close()
 
-    def undelivered(self):
-        """Frames and other claims that the consumer had not passed."""
-        total = 0
+    def replaced(self):
+        return self.state() == REPLACED and not self.gone
+
+    def newly_lost(self):
+        """Claims lost since the last count, under the lock: a thread that was stuck may
+        still have claimed when another attachment was current."""
+        if not self.over:
+            return 0
+        before, self.lost = self.lost, self.unused()
+        return self.lost - before
+
+    def unused(self):
+        """Claims that the consumer did not use up: those it never came to, and those it
+        gave up. One that is gone may have lost what it still held; one that replaced
+        its ring delivers what it had taken."""
+        total = self.a.load64(self.cons.at + 0x210)
         for c in self.classes.values():
-            total += ((self.a.load64(c.write) >> 40) - (self.a.load64(c.read) >> 40)) & SEQ
+            done = self.a.load64(c.peek if self.state() == REPLACED else c.read)
+            total += ((self.a.load64(c.write) >> 40) - (done >> 40)) & SEQ
         return total

@@ -9,9 +9,9 @@ import threading
 import time
 
 from . import _atomics
-from ._attach import check_streams, connect
-from ._memory import DATA_WAITERS, FORMATS, FULL_WAITERS, SEQ, STREAMS, WRITERS, text
-from ._types import AUDIO, BLOCK, DROP, VIDEO, Ended, Fill, Full, Gone, NotTaken, Stopped, now
+from ._attach import again, check_streams, connect
+from ._memory import DATA_WAITERS, FORMATS, FULL_WAITERS, SEQ, STREAMS, WRITERS, text, words
+from ._types import AUDIO, BLOCK, DISCONT, DROP, VIDEO, Advice, Again, Ended, Error, Fill, Full, Gone, NotTaken, Stopped, now
 
 _POS = (1 << 40) - 1
 _NONE = (1 << 64) - 1
@@ -25,21 +25,18 @@ _S_FULL, _S_POLICY, _S_BLOCKED = 0, 8, 16
 
 
 class Producer:
-    """A process's end of one attachment; see attach. Any thread may call it. It
-    closes at the end of a with block."""
+    """A process's end of a ring; see attach. Any thread may call it. It closes at the
+    end of a with block. epochs counts the attachments so far, lost the frames that
+    consumers before this one did not use up or that found none."""
 
-    def __init__(self, address, streams, name, timeout, atomics):
-        self.address, self.streams, self.name = address, check_streams(streams), name
+    def __init__(self, address, streams, name, timeout, atomics, reattach):
+        self.address, self.streams, self.name, self.by_itself = address, check_streams(streams), name, reattach
         self._atomics = _atomics.choose(atomics)
-        self._formats, self._writers = [], []
-        self.epochs, self.lost = 0, 0  # attachments so far; frames that the ones before the last did not deliver
-        self._at = None
-        self._connect(timeout)
-
-    def _connect(self, timeout):
-        deadline = None if timeout is None else time.monotonic() + timeout
-        self._at = connect(self.address, self.streams, self.name, deadline, self._atomics)
-        self.epochs += 1
+        self._formats = []
+        self.epochs, self.lost = 1, 0
+        self._search = threading.RLock()  # who looks for the next attachment
+        self._seeker, self._failed, self._closing = None, None, False
+        self._at = connect(self.address, self.streams, self.name, _deadline(timeout), self._atomics)
 
     @property
     def atomics(self):
@@ -47,25 +44,78 @@ class Producer:
         return self._atomics.name
 
     def reattach(self, timeout=None):
-        """Leaves this consumer, which is gone or has stopped, and attaches to the next
-        one at the same address. Writers and format ids stay valid; slots claimed
-        before do not; ended streams are open again. Gives the number of frames that
-        were claimed in the last epoch and not used up by its consumer; lost adds
-        them up. NotTaken when the time is over: call it again."""
-        if self.address.startswith("fd:"):
-            raise ValueError("a socket that was handed in is good for one attachment")
-        lost = 0
-        if not self._at.closed:
-            self._at.leave()
-            lost = self._at.undelivered()
-            self.lost += lost
-        self._connect(timeout)
-        with self._at.lock:
+        """Leaves this consumer, which is gone, has stopped or has replaced its ring, and
+        attaches to the next one at the same address. Writers and format ids stay
+        valid; slots claimed before do not; ended streams are open again. Gives how many
+        frames its consumer did not use up. NotTaken when the time is over: call it
+        again."""
+        before, deadline = self.lost, _deadline(timeout)
+        seeker = self._seeker
+        if seeker is not None:
+            seeker.join(timeout)
+            if seeker.is_alive():
+                raise NotTaken("%s: no consumer" % self.address)
+            return self.lost - before
+        with self._search:
+            self._failed = None
+            self._next(self._at, deadline, False)
+        return self.lost - before
+
+    def _next(self, old, deadline, keep):
+        """Makes the attachment after old the current one. keep: ended streams stay so."""
+        at = None
+        if old.sock is not None and not old.closed and old.replaced():
+            try:
+                at = again(old, self.streams, self.name, deadline, self._atomics)
+            except Again:  # it hung up: perhaps another one comes
+                pass
+        old.leave()
+        if at is None and self.address.startswith("fd:"):
+            raise Gone("a socket that was handed in is good for one consumer")
+        if at is None:
+            at = connect(self.address, self.streams, self.name, deadline, self._atomics)
+        with old.lock:  # who publishes has it
             for entry in self._formats:  # into an empty table, in order: the same ids
-                self._publish(self._at, entry)
-            for w in self._writers:
-                w._open()
-        return lost
+                self._publish(at, entry)
+            at.fresh.update(range(len(self.streams)))
+            if keep:
+                at.ended.update(old.ended)
+                at.said.update(old.said)
+            old.over = True
+            self.lost += old.newly_lost()
+            self.epochs += 1
+            self._at = at
+        for stream in at.said:
+            try:
+                with Writer(self) as w:
+                    w._reserve(at, stream, 0, 0, DROP, True).commit(now(), 0, _EOS)
+            except Error:  # it is over already: the next one hears of it
+                pass
+
+    def _await(self, at, wait):
+        """Waits for the attachment after at, wait seconds, None for ever; Full when none
+        has come."""
+        with self._search:
+            if self._at is not at:
+                return
+            if self._failed:
+                raise self._failed
+            if self._closing:
+                raise Gone("the producer is closed")
+            if self._seeker is None:
+                self._seeker = threading.Thread(target=self._seek, args=(at,), name="mpipe_ring", daemon=True)
+                self._seeker.start()
+            seeker = self._seeker
+        seeker.join(wait)
+        if seeker.is_alive():
+            raise Full("no consumer is attached")
+
+    def _seek(self, at):
+        try:
+            self._next(at, lambda: self._closing, True)
+        except Exception as e:
+            self._failed = e
+        self._seeker = None
 
     def writer(self):
         """One for each thread that claims; at most 64. Close it when the thread ends."""
@@ -99,7 +149,8 @@ class Producer:
 
     def _set(self, entry):
         with self._at.lock:
-            self._at.check(ending=True)
+            if not self.by_itself:
+                self._at.check(ending=True)
             if entry in self._formats:
                 return self._formats.index(entry) + 1
             if len(self._formats) == 256:
@@ -123,38 +174,55 @@ class Producer:
         used = c.distance(at.a.load64(c.read) & _POS, at.a.load64(c.write) & _POS) * 64
         return Fill(min(used, c.capacity * 64), c.capacity * 64, at.a.load64(c.held))
 
-    def advised_fps(self):
-        """The frame rate the consumer asks for, (numerator, denominator), or None."""
-        num, den = self._at.cons.unpack("<II", 0x50)
-        return (num, den) if num and den else None
+    def advice(self):
+        """What the consumer has to say to a producer that could do with less."""
+        cons = self._at.cons
+        num, den = cons.unpack("<II", 0x50)
+        since, holder = cons.unpack("<Q64s", 0x228)
+        return Advice((num, den) if num and den else None, (now() - since) / 1e9 if since else 0.0, words(holder))
 
     def end(self, stream, wait=BLOCK):
         """Ends a stream behind what was committed of it. wait as in Writer.claim, for
         a free slot."""
         self._stream(stream)
-        at = self._at
+        with Writer(self) as w:
+            if not self._claim_end(self._at, stream):
+                return
+            try:
+                while True:
+                    w._insist(stream, 0, 0, wait, True).commit(now(), 0, _EOS)
+                    with self._at.lock:
+                        if w._at is self._at:  # else the next attachment is to have it
+                            w._at.said.add(stream)
+                            return
+            except BaseException:
+                self._at.ended.discard(stream)
+                raise
+
+    @staticmethod
+    def _claim_end(at, stream):
+        """False when the stream was ended already."""
         with at.lock:
             if stream in at.ended:
-                return
+                return False
             at.ended.add(stream)
-        try:
-            with Writer(self) as w:
-                w._reserve(at, stream, 0, 0, wait, True).commit(now(), 0, _EOS)
-        except BaseException:
-            at.ended.discard(stream)
-            raise
+            return True
 
     def close(self):
         """Ends all streams, as far as there are free slots, and detaches."""
         at = self._at
         if at is None or at.closed or at.pid != os.getpid():
             return
+        self._closing, self.by_itself = True, False
+        seeker = self._seeker
+        if seeker is not None:
+            seeker.join()
         for i in range(len(self.streams)):
             try:
                 self.end(i, DROP)
             except (Full, Gone, Stopped):
                 pass
-        at.leave()
+        self._at.leave()
 
     def __enter__(self):
         return self
@@ -168,12 +236,20 @@ class Writer:
 
     def __init__(self, producer):
         self._p, self._at, self._base, self._closed = producer, None, 0, False
-        with producer._at.lock:
-            self._open()
-            producer._writers.append(self)
+        self._open(producer._at)
 
-    def _open(self):
-        at = self._p._at
+    def _open(self, at):
+        """Takes an entry; the one in the last attachment goes with that."""
+        self._count()
+        with at.lock:
+            self._take(at)
+
+    def _count(self):
+        if self._at is not None:
+            with self._at.lock:
+                self._p.lost += self._at.newly_lost()
+
+    def _take(self, at):
         for i in range(64):
             entry = at.base + WRITERS + i * 256
             if at.a.load32(entry) == 0:
@@ -191,7 +267,7 @@ class Writer:
             if self._closed:
                 return
             self._closed = True
-            self._p._writers.remove(self)
+            self._p.lost += at.newly_lost()
             if not at.closed:
                 at.a.store32(at.base + self._base, 0)
 
@@ -205,7 +281,7 @@ class Writer:
         """A Slot of size bytes to draw into. wait: DROP (0) raises Full at once when
         there is no room, BLOCK (None) waits for ever, else seconds until Full. A frame
         without room is counted as dropped. Stopped, Gone, Ended."""
-        p, at = self._p, self._at
+        p, at = self._p, self._p._at
         p._stream(stream)
         if not 0 < size <= p.streams[stream].max_frame:
             raise ValueError("the frame is empty or larger than the stream declared")
@@ -213,7 +289,28 @@ class Writer:
             raise ValueError("the format was not published")
         if stream in at.ended:
             raise Ended("the stream has ended")
-        return self._reserve(at, stream, format, size, wait, False)
+        return self._insist(stream, format, size, wait, False)
+
+    def _insist(self, stream, format, size, wait, ending):
+        """_reserve, in the next attachment where this one is over and the producer looks
+        for it by itself."""
+        p, start = self._p, time.monotonic()
+        while True:
+            at = p._at
+            if self._at is not at and not self._closed:
+                self._open(at)
+            left = wait if not wait else max(wait - (time.monotonic() - start), 0)
+            try:
+                return self._reserve(at, stream, format, size, left, ending)
+            except (Gone, Stopped):
+                if not p.by_itself or p._closing:
+                    raise
+            try:
+                p._await(at, left)
+            except Full:
+                if not ending:
+                    p.lost += 1
+                raise
 
     def write(self, stream, format, data, pts, duration=0, flags=0, wait=DROP):
         """Claims, copies data (anything with the buffer protocol) in and commits. False
@@ -314,7 +411,7 @@ class Writer:
         at.a.store64(at.base + self._base + 0x40 + (kind - 1) * 8, _NONE)
         struct.pack_into("<Q", at.mem, entry + 0x58, self._frames)
         self._frames += 1
-        return Slot(self, at, entry, word, at.view[c.arena + offset:c.arena + offset + n])
+        return Slot(self, at, entry, word, at.view[c.arena + offset:c.arena + offset + n], stream)
 
 
 class Slot:
@@ -323,7 +420,8 @@ class Slot:
     after the commit: data is released then, but slices and arrays made of it
     are not, so drop them."""
 
-    def __init__(self, writer, at, entry, word, data):
+    def __init__(self, writer, at, entry, word, data, stream):
+        self._stream = stream
         self._w, self._at, self._entry, self._word, self.data = writer, at, entry, word, data
         self._size = len(data)
 
@@ -332,6 +430,9 @@ class Slot:
         unknown; flags KEY, DISCONT, CORRUPT."""
         at = self._at
         if at is not None:
+            if at.fresh and self._stream in at.fresh and not flags & _EOS:
+                at.fresh.discard(self._stream)
+                flags |= DISCONT  # what was before it is in another ring, or lost
             _LINE2.pack_into(at.mem, self._entry + 0x40, pts, duration, flags)
             self._finish(_COMMITTED)
 
@@ -364,10 +465,20 @@ class Slot:
         self.abort()
 
 
-def attach(address, streams, name="python", timeout=None, atomics=None):
+def _deadline(timeout):
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def attach(address, streams, name="python", timeout=None, atomics=None, reattach=False):
     """A Producer, once a consumer at the address has taken it: NAME for
     /dev/shm/NAME, a path that begins with "/" or ".", unix:PATH, or fd:N, a
     connected SOCK_SEQPACKET socket, which it then owns. timeout in seconds, None
     for ever. atomics: None for the best there is, or "library" or "kernel".
-    NotTaken when the time is over, Refused, ValueError."""
-    return Producer(address, streams, name, timeout, atomics)
+    NotTaken when the time is over, Refused, ValueError.
+
+    With reattach, claim, write and end look for the next consumer, or the next ring of
+    the same one, by themselves, as long as they may wait, and go on there: ended
+    streams are ended there too, the first frame of each stream carries DISCONT, and
+    Producer.lost counts what was lost. A frame that finds no consumer in time gets
+    Full. Without it they raise Gone or Stopped."""
+    return Producer(address, streams, name, timeout, atomics, reattach)

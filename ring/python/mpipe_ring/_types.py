@@ -23,7 +23,8 @@ class Stopped(Error):
 
 
 class Gone(Error):
-    """The consumer closed the ring or died. Producer.reattach finds the next."""
+    """The consumer closed or replaced the ring, or died. Producer.reattach finds the
+    next."""
 
 
 class Ended(Error):
@@ -101,6 +102,23 @@ class Fill:
     used: int
     capacity: int
     held: int
+
+
+@dataclass(frozen=True)
+class Advice:
+    """fps: the frame rate the consumer can take, a fraction, None for any. held: seconds
+    that it has held its oldest frame, 0 when it holds none. holder: the edge of the graph
+    that holds frames up, "" when none does."""
+    fps: tuple
+    held: float
+    holder: str
+
+    def keep(self, n, fps):
+        """Is frame n of a stream of fps frames a second one to draw, if no more than
+        the advised rate are? Those that are not, count by Writer.drop_by_policy."""
+        num, den = self.fps or (0, 0)
+        den *= fps
+        return not num or num >= den or n * num // den != (n + 1) * num // den
 
 
 def now():
