@@ -10,7 +10,7 @@ LDFLAGS := -X github.com/mpipe/mpipe/cli.version=$(VERSION)
 
 # Packages whose goroutines share Go memory; what is shared through mapped
 # memory the race detector does not see.
-RACE := ./ring/... ./pipeline ./pipeline/graph/... ./pipeline/feed/... ./elements/... ./cli/... ./upload
+RACE := ./ring/... ./pipeline ./pipeline/graph/... ./pipeline/feed/... ./elements/... ./cli/... ./upload ./hls
 
 # One package at a time: several tests measure time, and machines have few cores.
 TEST := go test -p 1 -timeout 30m

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,6 +22,9 @@ type runFlags struct {
 	every    time.Duration
 	drain    time.Duration
 	level    string
+	// beside starts what runs beside the graph, and gives what ends it and says what
+	// went wrong with it; nil for nothing.
+	beside func(ctx context.Context, stop context.CancelFunc, log *slog.Logger) (end func() error, err error)
 }
 
 func runVerb() *verb {
@@ -51,15 +55,20 @@ line; 70 a defect of mpipe; 78 the graph is wrong, nothing was started;
 		},
 		declare: func(f *flags) func(*call) int {
 			o := &runFlags{}
-			graphFlags(f, &o.graph)
-			f.switchOn(&o.json, "json", "print progress and result as JSON lines")
-			f.text(&o.manifest, "manifest", "PATH", "", "write the manifest, the account of the run, as JSON to this file")
-			f.duration(&o.every, "progress", "1s", "how often to show progress; 0s for never")
-			f.duration(&o.drain, "drain-timeout", run.DefaultDrain.String(), "how long draining may take after a signal or the end of the sources")
-			f.choice(&o.level, "log-level", "info", "what is logged to standard error", "debug", "info", "warn", "error")
-			return func(c *call) int { return o.run(c) }
+			o.declare(f)
+			return func(c *call) int { return o.run(c, c.args[0]) }
 		},
 	}
+}
+
+// declare is the flags of every verb that runs a graph.
+func (o *runFlags) declare(f *flags) {
+	graphFlags(f, &o.graph)
+	f.switchOn(&o.json, "json", "print progress and result as JSON lines")
+	f.text(&o.manifest, "manifest", "PATH", "", "write the manifest, the account of the run, as JSON to this file")
+	f.duration(&o.every, "progress", "1s", "how often to show progress; 0s for never")
+	f.duration(&o.drain, "drain-timeout", run.DefaultDrain.String(), "how long draining may take after a signal or the end of the sources")
+	f.choice(&o.level, "log-level", "info", "what is logged to standard error", "debug", "info", "warn", "error")
 }
 
 // graphFlags are the flags of every verb that reads a graph.
@@ -68,8 +77,8 @@ func graphFlags(f *flags, o *graph.Options) {
 	f.pairs(&o.Set, "set", "STAGE.KEY=VALUE", "set a key of a stage, as if the file did")
 }
 
-func (o *runFlags) run(c *call) int {
-	plan, err := graph.LoadPlan(c.args[0], o.graph, run.Catalog())
+func (o *runFlags) run(c *call, file string) int {
+	plan, err := graph.LoadPlan(file, o.graph, run.Catalog())
 	if err != nil {
 		return o.refuse(c, err)
 	}
@@ -93,10 +102,21 @@ func (o *runFlags) run(c *call) int {
 	}
 	stop := onSignals(sc, "draining, press Ctrl-C again to stop now")
 	defer stop.release()
-	m, err := run.Run(stop.ctx, plan, run.Options{
+	ctx, cancel := context.WithCancel(stop.ctx)
+	defer cancel()
+	end := func() error { return nil }
+	if o.beside != nil {
+		if end, err = o.beside(ctx, cancel, log); err != nil {
+			return c.failed(err)
+		}
+	}
+	m, err := run.Run(ctx, plan, run.Options{
 		Log: log, Progress: o.progress(c, sc), Every: o.every, DrainTimeout: o.drain, Kill: stop.kill,
 	})
 	sc.clear()
+	if berr := end(); berr != nil {
+		return max(o.finish(c, m, run.ExitFailed), c.failed(berr))
+	}
 	switch {
 	case run.ExitCode(m, err) == run.ExitConfig:
 		return o.refuse(c, err)

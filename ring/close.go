@@ -76,4 +76,5 @@ func (r *Reader) unmap() {
 	_ = r.b.seg.unmap()
 	_ = r.b.cons.unmap()
 	_ = unix.Close(r.b.fd)
+	r.closeOverlays()
 }

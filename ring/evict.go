@@ -143,7 +143,8 @@ func (r *Reader) restore() (progress bool) {
 // refuses, the range stays private and is tried again at the next Reclaim.
 func (r *Reader) mapBack(v evictedRange) bool {
 	page := v.class.arena[v.offset:][:v.size]
-	if err := page.overlayFile(r.b.fd, int64(v.class.dataOff)+int64(v.offset), unix.PROT_READ); err != nil {
+	fd, off := r.file(v.class)
+	if err := page.overlayFile(fd, off+int64(v.offset), unix.PROT_READ); err != nil {
 		r.log.Warn("ring: cannot map an evicted frame's pages back", "error", err)
 		return false
 	}

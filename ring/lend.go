@@ -84,9 +84,10 @@ func (r *Reader) takeCopy(c *readClass) (Frame, bool) {
 // readFile reads payload through the file, where the mapping shows something
 // else.
 func (r *Reader) readFile(c *readClass, into []byte, offset uint64) error {
-	at := int64(c.dataOff) + int64(offset)
+	fd, at := r.file(c)
+	at += int64(offset)
 	for len(into) > 0 {
-		n, err := unix.Pread(r.b.fd, into, at)
+		n, err := unix.Pread(fd, into, at)
 		if err == unix.EINTR {
 			continue
 		}

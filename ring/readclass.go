@@ -8,6 +8,7 @@ import (
 // readClass is the consumer's view of one class's ring.
 type readClass struct {
 	classGeometry
+	overlayOf
 	kind  Kind
 	mask  uint32
 	table mem // slots, read-only

@@ -6,7 +6,7 @@
 // from there, several at a time. So memory does not depend on the size of parts,
 // an outage of the store only lets the spool grow, and after kill -9 the spool
 // and the store together still have every byte: Open and Close finish the object,
-// sending nothing that the store has. docs/decisions/0010-spool.md says why.
+// sending nothing that the store has. docs/decisions/0007-spool.md says why.
 //
 // Start begins a stream, StartFile sends a file that is ready, Open takes up what
 // a dead process left, Publish sends the small files of an HLS recording in

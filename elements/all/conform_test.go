@@ -16,7 +16,11 @@ func (discard) Close() error { return nil }
 
 // props is what elements need that cannot do without.
 var props = map[string]func(t *testing.T) map[string]any{
-	"shmsrc":  func(*testing.T) map[string]any { return map[string]any{"ring": "none"} },
+	"shmsrc":     func(*testing.T) map[string]any { return map[string]any{"ring": "none"} },
+	"browsersrc": func(t *testing.T) map[string]any { return map[string]any{"user_data_dir": t.TempDir()} },
+	"unixsrc": func(t *testing.T) map[string]any {
+		return map[string]any{"path": filepath.Join(t.TempDir(), "s")}
+	},
 	"gst":     func(*testing.T) map[string]any { return map[string]any{"element": "videoflip", "output": "raw video"} },
 	"gstsink": func(*testing.T) map[string]any { return map[string]any{"element": "fakesink"} },
 	"file": func(t *testing.T) map[string]any {

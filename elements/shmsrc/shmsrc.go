@@ -39,6 +39,10 @@ type source struct {
 	onFormatChange string
 	streams        map[string]any
 
+	// of a Delivery
+	who    string        // what feeds the source; "" is a producer
+	absent func() string // what to do when nobody came
+
 	env      *pipeline.SourceEnv
 	listener *ring.Listener
 	pads     map[string]*pad
@@ -236,7 +240,7 @@ func (s *source) notAttached(ctx, wait context.Context, err error) error {
 		}
 		return &timeoutError{fmt.Sprintf("a producer was refused: %v; %s", refusal, remedy)}
 	case timedOut:
-		return &timeoutError{fmt.Sprintf("no producer attached to ring %q within %v; start one, such as: mpipe feed --ring %s, or raise attach_timeout", s.addr, s.attachTimeout, s.addr)}
+		return s.nobody()
 	default:
 		return err
 	}

@@ -3,11 +3,10 @@
  * A GstAggregator that is not live waits until each pad has a buffer. Where one
  * says nothing the others pile up, up to their producers. So a thread looks at the
  * pads: one that has been empty for longer than the patience, while another has
- * something, is silent. A silent pad gets a gap whenever it is waited for,
- * until it has something again. What comes late by then is counted: a picture, which
- * may be the last for long, is shown as soon as it can be, a sound is left out.
- * Nothing of this follows a clock: a gap reaches as far as the nearest of what the
- * others have.
+ * something, is silent. A silent pad gets a gap whenever it is waited for, until it has
+ * something again. What comes late by then is counted: a picture, which may be the last
+ * for long, is shown as soon as it can be, a sound is left out. Nothing of this follows
+ * a clock: a gap reaches as far as the nearest of what the others have.
  *
  * A gap event is taken as a whole by the first output that it overlaps, and then the
  * pad is waited for again. So one for pictures, of which the latest stays, is only the
@@ -50,6 +49,7 @@ struct MpipeJoin {
   GThread *thread;
   gint64 patience; /* us; 0 waits for ever */
   gboolean ends;
+  gboolean passing; /* some input is passed: what comes to another is acted on at once */
   int n;
   Input *inputs;
 };
@@ -113,7 +113,8 @@ on_data (GstPad *pad, GstPadProbeInfo *info, gpointer data)
     in->end = MAX (in->end, end);
     in->empty = 0;
     in->silent = FALSE; /* one that is late is waited for, or it would be for ever */
-    g_cond_signal (&j->cond); /* for nothing, unless the thread waits for it */
+    if (j->passing)
+      g_cond_signal (&j->cond);
   } else {
     GstEvent *e = GST_PAD_PROBE_INFO_EVENT (info);
     if (GST_EVENT_TYPE (e) == GST_EVENT_SEGMENT) {
@@ -318,11 +319,13 @@ watch (gpointer data)
     g_cond_wait_until (&j->cond, &j->lock, g_get_monotonic_time () + TICK);
     if (finish (j))
       continue;
+    j->passing = FALSE;
     for (int i = 0; i < j->n && !j->ends; i++) {
       Input *in = &j->inputs[i];
       Others o = others_of (in);
       if (is_missed (in, o.wait) && o.all)
         pass (in, o.end);
+      j->passing = j->passing || in->silent || in->held;
     }
   }
   g_mutex_unlock (&j->lock);
