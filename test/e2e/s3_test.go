@@ -145,8 +145,8 @@ func TestS3AfterSIGKILL(t *testing.T) {
 		}
 		got := measure(t, s.object(key))
 		// A fragment of one second, and what the machine was behind.
-		if c == "ts" && got.Repeated == 1 {
-			got.Repeated = 0 // the last picture is cut, and the decoder shows the one before once more
+		if c == "ts" && got.Repeated+got.Unreadable == 1 {
+			got.Repeated, got.Unreadable = 0, 0 // the last picture is cut: it decodes in part, or the one before is shown again
 		}
 		if got.VideoEnd < lived-2 || got.First != 0 || got.Missing+got.Repeated+got.OutOfOrder+got.Unreadable != 0 {
 			t.Errorf("%s killed after %.2f s holds %+v", key, lived, got)
