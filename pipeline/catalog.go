@@ -25,6 +25,7 @@ type PadTemplate struct {
 	Source   bool   // a source pad, rather than a sink pad
 	Presence string // "always", "sometimes" or "request"
 	Caps     []string
+	Props    []FactoryProp // of the pads themselves; nil for most
 }
 
 // FactoryProp is one property of a factory.

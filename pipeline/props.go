@@ -137,6 +137,27 @@ func AtLeast(min string) Rule {
 	}
 }
 
+// Valid allows the texts for which f gives nil; in a list, each of them. Its error
+// says what is allowed, and may have a remedy behind "; ".
+func Valid(f func(text string) error) Rule {
+	return func(s *Spec) {
+		wrap(s, func(v any) error {
+			list, ok := v.([]any)
+			if !ok {
+				list = []any{v}
+			}
+			for _, e := range list {
+				if text, ok := e.(string); ok { // else the type's own error is better
+					if err := f(text); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+}
+
 func wrap(s *Spec, check func(any) error) {
 	inner := s.set
 	s.set = func(v any) error {

@@ -29,6 +29,21 @@ type Native interface {
 	Fragment(cat Catalog) (Fragment, error)
 }
 
+// Joiner is a Native whose elements depend on what the graph gives it: on how many
+// inputs it has, or of which medium. Join is called at most once, before Fragment,
+// with the inputs in the graph's order. Without it Fragment tells what the type can
+// do at all.
+type Joiner interface {
+	Native
+	Join(inputs []Given) error
+}
+
+// Given is one input of a [Joiner].
+type Given struct {
+	Name string // as the graph file names it: "bot.video"
+	Kind Kind
+}
+
 // Opener is an element that must look at, or claim, something outside the
 // process before frames flow: a directory, a file name. Open runs after the
 // plan is made and before any source attaches; an error means nothing started.
@@ -59,6 +74,10 @@ type Fragment struct {
 	// Live outputs are for watching now: rather than hold up the encoders they
 	// leave frames out, unless the graph says otherwise.
 	Live bool
+	// Patience bounds how long a first node with several inputs waits, by the
+	// clock on the wall, for one that says nothing while others have something;
+	// then it goes on as if a gap came there. 0 waits for ever.
+	Patience time.Duration
 	// QueueTime is how much of each encoded stream waits in front of a sink when
 	// the graph does not say; 0 leaves that to the planner.
 	QueueTime time.Duration
@@ -97,10 +116,14 @@ type Setting struct {
 
 // Input is what one kind of sink pad takes.
 type Input struct {
-	Pad     string // "sink", or a request template such as "video_%u"
+	Pad     string // "sink", a request template such as "video_%u", or a pad of one: "sink_0"
 	Accepts []Kind // an input is refused unless it is one of these
 	Max     int    // how many streams; 0 is any number
 	Caps    string // caps the pad must see, such as "video/x-h264,stream-format=avc"; "" leaves it open
+	// Nodes, without Caps, stand in front of the pad, and Set are properties of the
+	// pad itself. Both are for inputs with a Max of 1.
+	Nodes []Node
+	Set   []Setting
 }
 
 // Source is an element that brings frames into the graph, in Go.

@@ -31,7 +31,12 @@ var props = map[string]func(t *testing.T) map[string]any{
 		sink.ToWriter("conform", func() (io.WriteCloser, error) { return discard{io.Discard}, nil })
 		return map[string]any{"name": "conform"}
 	},
-	"udp": func(*testing.T) map[string]any { return map[string]any{"address": "127.0.0.1:9"} },
+	"scale":     func(*testing.T) map[string]any { return map[string]any{"width": int64(80), "height": int64(80)} },
+	"framerate": func(*testing.T) map[string]any { return map[string]any{"fps": "30"} },
+	"crop":      func(*testing.T) map[string]any { return map[string]any{"width": int64(80)} },
+	"overlay":   func(*testing.T) map[string]any { return map[string]any{"text": "mpipe"} },
+	"resample":  func(*testing.T) map[string]any { return map[string]any{"rate": int64(44100)} },
+	"udp":       func(*testing.T) map[string]any { return map[string]any{"address": "127.0.0.1:9"} },
 }
 
 // elsewhere are tested where what they need is started: a server, a browser.

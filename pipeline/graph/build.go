@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -106,6 +107,11 @@ func (b *builder) reserve() {
 			for i := range f.Nodes {
 				b.names[nodeName(s, f, i)] = true
 			}
+			for i, in := range f.inputs {
+				for at := range in.Nodes {
+					b.names[inputNodeName(s, f, i, at)] = true
+				}
+			}
 		}
 	}
 }
@@ -126,6 +132,16 @@ func nodeName(s *Stage, f *fragment, i int) string {
 		name += "." + strconv.Itoa(nth)
 	}
 	return name
+}
+
+// inputNodeName names a node in front of input i: "id.factory.0".
+func inputNodeName(s *Stage, f *fragment, i, at int) string {
+	return fmt.Sprintf("%s.%s.%d", s.ID, f.inputs[i].Nodes[at].Factory, i)
+}
+
+// ownNode is one of a stage's own elements, without its name.
+func ownNode(s *Stage, n *pipeline.Node, gives pipeline.Kind) *Node {
+	return &Node{Stage: s.ID, Factory: n.Factory, Set: n.Set, Kind: gives, KeyInterval: n.KeyInterval, KeyFrames: n.KeyFrames, Secrets: n.Secrets}
 }
 
 // insert adds a node that the planner puts in, under a name not yet taken.
@@ -216,10 +232,14 @@ func (b *builder) native(s *Stage) {
 	given := b.givenKinds(s, f)
 	caps := ""
 	for i, n := range f.Nodes {
-		node := &Node{ID: nodeName(s, f, i), Stage: s.ID, Factory: n.Factory, Set: n.Set, Kind: given[i], KeyInterval: n.KeyInterval, KeyFrames: n.KeyFrames, Secrets: n.Secrets}
+		node := ownNode(s, &n, given[i])
+		node.ID = nodeName(s, f, i)
+		if i == 0 {
+			node.Patience = f.Patience
+		}
 		b.plan.Nodes = append(b.plan.Nodes, node)
 		if i > 0 {
-			b.link(Link{From: nodeName(s, f, i-1), To: node.ID, ToPad: "sink", Caps: caps, Kind: given[i-1], Edge: s.ID})
+			b.link(Link{From: nodeName(s, f, i-1), To: node.ID, ToPad: b.sinkPad(n.Factory, given[i-1]), Caps: caps, Kind: given[i-1], Edge: s.ID})
 		}
 		caps = n.Caps
 	}
@@ -246,6 +266,18 @@ func (b *builder) handOver(s *Stage, f *fragment) {
 		pipeline.Setting{Name: "max-buffers", Value: "64"}, pipeline.Setting{Name: "enable-last-sample", Value: "false"},
 		pipeline.Setting{Name: "wait-on-eos", Value: "false"})
 	b.link(Link{From: nodeName(s, f, len(f.Nodes)-1), To: n.ID, ToPad: "sink", Kind: data, Edge: s.ID})
+}
+
+// sinkPad is the pad that a stream enters an element by: "sink", unless its plugin
+// calls the one for this kind otherwise.
+func (b *builder) sinkPad(factory string, kind pipeline.Kind) string {
+	f, _ := b.cat.Factory(factory)
+	for _, pad := range f.Pads {
+		if !pad.Source && pad.Presence == "always" && slices.Contains(pipeline.KindsOfCaps(pad.Caps), kind) {
+			return pad.Name
+		}
+	}
+	return "sink"
 }
 
 // givenKinds tells what leaves each node of a fragment. Its last node gives the

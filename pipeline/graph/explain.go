@@ -56,6 +56,16 @@ func (p *Plan) explainStages(w io.Writer) {
 			fmt.Fprintf(w, "  + %s\t%s\t%s\n", n.ID, n.Factory, n.Why)
 		default:
 			fmt.Fprintf(w, "    %s\t%s\t%s\n", n.ID, n.Factory, p.settings(n))
+			p.explainPads(w, n)
+		}
+	}
+}
+
+// explainPads writes what is set on the pads of a node with several inputs.
+func (p *Plan) explainPads(w io.Writer, n *Node) {
+	for _, l := range p.Links {
+		if l.To == n.ID && len(l.Set) > 0 {
+			fmt.Fprintf(w, "\t\t%s: %s\n", l.ToPad, strings.Join(written(l.Set), " "))
 		}
 	}
 }
@@ -72,7 +82,7 @@ func (p *Plan) explainStage(w io.Writer, id string) {
 func (p *Plan) inOut(s *Stage) string {
 	var in, out []string
 	for _, l := range p.Links {
-		if strings.HasSuffix(l.Edge, " -> "+s.ID) && p.node(l.To).Why == "" {
+		if from := p.node(l.From); strings.HasSuffix(l.Edge, " -> "+s.ID) && p.node(l.To).Why == "" && (from.Stage != s.ID || from.Why != "") {
 			in = append(in, l.Kind.String())
 		}
 	}
@@ -103,16 +113,12 @@ func (p *Plan) inOut(s *Stage) string {
 // settings writes a node's properties as gst-launch takes them, and the caps
 // that its two ends are held to.
 func (p *Plan) settings(n *Node) string {
-	parts := make([]string, len(n.Set))
-	for i, s := range n.Set {
-		value := s.Value
-		if value == "" || strings.ContainsAny(value, " \t\"'\\;!") {
-			value = strconv.Quote(value)
-		}
-		parts[i] = s.Name + "=" + value
-	}
+	parts := written(n.Set)
 	if n.KeyInterval > 0 {
 		parts = append(parts, fmt.Sprintf("with a key frame every %v", n.KeyInterval))
+	}
+	if n.Patience > 0 {
+		parts = append(parts, fmt.Sprintf("waits up to %v for an input that says nothing", n.Patience))
 	}
 	for _, l := range p.Links {
 		if l.Caps != "" && l.To == n.ID {
@@ -123,6 +129,19 @@ func (p *Plan) settings(n *Node) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// written are properties as gst-launch takes them.
+func written(set []pipeline.Setting) []string {
+	parts := make([]string, len(set))
+	for i, s := range set {
+		value := s.Value
+		if value == "" || strings.ContainsAny(value, " \t\n\"'\\;!") {
+			value = strconv.Quote(value)
+		}
+		parts[i] = s.Name + "=" + value
+	}
+	return parts
 }
 
 // node finds a node by its id; every link's ends exist.

@@ -11,8 +11,15 @@ import (
 // callFragments asks each sound native stage for its elements, once, and checks
 // them against what is installed.
 func (p *planner) callFragments() {
-	for _, s := range p.graph.Stages {
+	for _, s := range p.flowOrder() { // a Joiner wants to know what comes in
 		if s.broken || s.Element == nil {
+			continue
+		}
+		known, err := p.join(s)
+		if err != nil {
+			p.errs.addElement(s, err)
+		}
+		if err != nil || !known {
 			continue
 		}
 		frag, ok, err := pipeline.FragmentOf(s.Element, s.Role, p.cat)
@@ -33,6 +40,52 @@ func (p *planner) callFragments() {
 				p.fragments[s].guessed = true
 			}
 		}
+		for _, in := range frag.Inputs {
+			for _, n := range in.Nodes {
+				p.installed(s, n)
+			}
+			p.padSettings(s, frag.Nodes[0], in)
+		}
+	}
+}
+
+// join tells a Joiner what the graph gives it. It gives false when that is not
+// known, because of something that is reported elsewhere.
+func (p *planner) join(s *Stage) (known bool, err error) {
+	j, ok := s.Element.(pipeline.Joiner)
+	if !ok {
+		return true, nil
+	}
+	var given []pipeline.Given
+	for _, ref := range s.Inputs {
+		kind, ok := p.kindOf(ref)
+		if !ok {
+			return false, nil
+		}
+		given = append(given, pipeline.Given{Name: ref.String(), Kind: kind})
+	}
+	if len(given) == 0 {
+		return false, nil
+	}
+	return true, j.Join(given)
+}
+
+// padSettings checks the properties that an input sets on its pad.
+func (p *planner) padSettings(s *Stage, n pipeline.Node, in pipeline.Input) {
+	f, ok := p.cat.Factory(n.Factory)
+	if !ok {
+		return
+	}
+	for _, pad := range f.Pads {
+		template, _, _ := strings.Cut(pad.Name, "%")
+		if pad.Source || !strings.HasPrefix(in.Pad, template) {
+			continue
+		}
+		f.Name, f.Props = "the "+pad.Name+" of "+f.Name, pad.Props
+		for _, set := range in.Set {
+			p.setting(s, f, set)
+		}
+		return
 	}
 }
 

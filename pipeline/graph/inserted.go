@@ -39,12 +39,20 @@ func (b *builder) input(s *Stage, f *fragment, i int, o *outlet) {
 			chain = append(chain, n)
 		}
 	}
-	b.chain(s, f, i, o, chain, firstConverter)
+	converters := len(chain) - firstConverter
+	for at := range f.inputs[i].Nodes {
+		n := &f.inputs[i].Nodes[at]
+		node := ownNode(s, n, o.kind)
+		node.ID = inputNodeName(s, f, i, at)
+		b.plan.Nodes = append(b.plan.Nodes, node)
+		chain = append(chain, node)
+	}
+	b.chain(s, f, i, o, chain, firstConverter, firstConverter+converters)
 }
 
 // chain links an output through inserted nodes to the first node of a stage.
-// Converters, from the given index on, may have to copy a frame.
-func (b *builder) chain(s *Stage, f *fragment, i int, o *outlet, chain []*Node, converters int) {
+// Converters, those from first to before last, may have to copy a frame.
+func (b *builder) chain(s *Stage, f *fragment, i int, o *outlet, chain []*Node, first, last int) {
 	in, from, caps := f.inputs[i], o.node, o.caps
 	if len(chain) == 0 && caps != "" && in.Caps != "" {
 		// A link carries one set of caps, and here both ends want theirs.
@@ -53,8 +61,8 @@ func (b *builder) chain(s *Stage, f *fragment, i int, o *outlet, chain []*Node, 
 		caps = ""
 	}
 	for at, n := range chain {
-		l := Link{From: from, To: n.ID, ToPad: "sink", Caps: caps, Kind: o.kind, Edge: edge(o.ref, s)}
-		if at >= converters && o.kind.IsRaw() {
+		l := Link{From: from, To: n.ID, ToPad: b.sinkPad(n.Factory, o.kind), Caps: caps, Kind: o.kind, Edge: edge(o.ref, s)}
+		if at >= first && at < last && o.kind.IsRaw() {
 			l.CopiesMost = 1
 		}
 		b.link(l)
@@ -63,7 +71,7 @@ func (b *builder) chain(s *Stage, f *fragment, i int, o *outlet, chain []*Node, 
 	if in.Caps != "" {
 		caps = in.Caps
 	}
-	b.link(Link{From: from, To: nodeName(s, f, 0), ToPad: in.Pad, Caps: caps, Kind: o.kind, Edge: edge(o.ref, s)})
+	b.link(Link{From: from, To: nodeName(s, f, 0), ToPad: in.Pad, Caps: caps, Set: in.Set, Kind: o.kind, Edge: edge(o.ref, s)})
 }
 
 // whenFull gives the policy of the queue in front of a sink: what the file says,

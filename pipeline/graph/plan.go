@@ -40,16 +40,20 @@ type Node struct {
 	KeyFrames   string        `json:"-"`
 	// Secrets are those of [pipeline.Node].
 	Secrets map[string]func() (string, error) `json:"-"`
-	Kind    pipeline.Kind                     `json:"kind,omitzero"` // what leaves it; the zero Kind after a sink's last element
+	// Patience is that of [pipeline.Fragment].
+	Patience time.Duration `json:"patience_ns,omitempty"`
+	Kind     pipeline.Kind `json:"kind,omitzero"` // what leaves it; the zero Kind after a sink's last element
 }
 
 // Link joins the source pad of one node to a sink pad of another.
 type Link struct {
-	From  string        `json:"from"`           // node id
-	To    string        `json:"to"`             // node id
-	ToPad string        `json:"to_pad"`         // "sink", or a request template such as "video_%u"
-	Caps  string        `json:"caps,omitempty"` // the only caps that may pass
-	Kind  pipeline.Kind `json:"kind"`
+	From  string `json:"from"`           // node id
+	To    string `json:"to"`             // node id
+	ToPad string `json:"to_pad"`         // "sink", a request template such as "video_%u", or a pad of one: "sink_0"
+	Caps  string `json:"caps,omitempty"` // the only caps that may pass
+	// Set are properties of the pad that the link ends at.
+	Set  []pipeline.Setting `json:"set,omitempty"`
+	Kind pipeline.Kind      `json:"kind"`
 	// Edge is the edge of the graph that the link is part of, "bot.video -> h264".
 	// A link inside a stage, or on the way to its tee, has the name of that
 	// output alone: "bot.video", "h264".

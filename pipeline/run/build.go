@@ -34,12 +34,25 @@ func (r *runner) build() error {
 		}
 	}
 	for _, l := range r.plan.Links {
-		r.upstream[l.To] = append(r.upstream[l.To], l.From)
+		r.into[l.To] = append(r.into[l.To], l)
 		if r.ofOutput(r.nodes[l.From]) {
 			continue
 		}
 		if err := p.Link(l.From, l.To, l.ToPad, l.Caps); err != nil {
 			return internal(r.nodes[l.To].Stage, fmt.Errorf("%s: %w", l.Edge, err))
+		}
+		for _, s := range l.Set {
+			if err := p.SetPad(l.To, l.ToPad, s.Name, s.Value); err != nil {
+				return internal(r.nodes[l.To].Stage, err)
+			}
+		}
+	}
+	for _, n := range r.plan.Nodes {
+		if !r.joining(n) {
+			continue
+		}
+		if j := p.Join(n.ID, n.Patience); j != nil {
+			r.joins[n.ID] = j
 		}
 	}
 	for _, n := range r.plan.Nodes {
@@ -51,6 +64,9 @@ func (r *runner) build() error {
 		out := r.newOutput(o)
 		r.outputs = append(r.outputs, out)
 		if err := out.addGate(); err != nil {
+			return internal(o.Stage, err)
+		}
+		if err := out.countEncoders(); err != nil {
 			return internal(o.Stage, err)
 		}
 		if err := out.make(); err != nil {
@@ -67,6 +83,12 @@ func (r *runner) ofOutput(n *graph.Node) bool {
 	return s != nil && s.Role == pipeline.RoleSink
 }
 
+// joining tells that a node of the encoders' pipeline can have several inputs.
+func (r *runner) joining(n *graph.Node) bool {
+	into := r.into[n.ID]
+	return !r.ofOutput(n) && (len(into) > 1 || n.Patience > 0 || len(into) == 1 && len(into[0].Set) > 0)
+}
+
 func (r *runner) addOutlet(n *graph.Node) {
 	o := &outlet{pad: n.Pad, feed: r.gst.Feed(n.ID), gst: r.gst, line: &r.line}
 	for _, c := range r.plan.Nodes {
@@ -79,18 +101,6 @@ func (r *runner) addOutlet(n *graph.Node) {
 	}
 	r.outlets[n.Stage][n.Pad] = o
 	r.feeds[n.ID] = o
-}
-
-// sourceOf follows a chain up to the source pad it begins at.
-func (r *runner) sourceOf(node string) string {
-	for !r.nodes[node].Source {
-		ups := r.upstream[node]
-		if len(ups) == 0 {
-			return ""
-		}
-		node = ups[0]
-	}
-	return node
 }
 
 func internal(stage string, err error) error {

@@ -3,18 +3,31 @@ package run
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/pipeline/graph"
 	"github.com/mpipe/mpipe/pipeline/internal/gstbin"
 )
 
-// StageReport is the account of a stage or sink whose frames pass through Go.
+// StageReport is the account of a stage or sink whose frames pass through Go, or
+// of a stage with several inputs.
 type StageReport struct {
 	Frames   int64            `json:"frames"`
 	Copied   int64            `json:"copied_frames"` // of Frames, those that were not the filter's to write into
 	Dropped  int64            `json:"dropped"`       // of Frames, those it left out
 	Counters map[string]int64 `json:"counters,omitempty"`
+	// Inputs are those of a stage that puts several streams together, which has
+	// no other counts.
+	Inputs []InputReport `json:"inputs,omitempty"`
+}
+
+// InputReport is what came to one input of a stage that has several.
+type InputReport struct {
+	From    string  `json:"from"`
+	Frames  int64   `json:"frames"`
+	Late    int64   `json:"late"`      // of Frames, those from a time that had been passed: pictures are shown later, sound is left out
+	Missing float64 `json:"missing_s"` // how much was passed without a frame
 }
 
 // goStage is a Filter or Viewer of the plan.
@@ -92,7 +105,7 @@ func (r *runner) stageFault(id string) error {
 func (r *runner) stageReports() map[string]StageReport {
 	r.goMu.Lock()
 	defer r.goMu.Unlock()
-	if len(r.goStages) == 0 {
+	if len(r.goStages)+len(r.joins) == 0 {
 		return nil
 	}
 	out := map[string]StageReport{}
@@ -103,6 +116,15 @@ func (r *runner) stageReports() map[string]StageReport {
 			rep.Frames, rep.Copied, rep.Dropped = rep.Frames+st.Frames, rep.Copied+st.Copied, rep.Dropped+st.Dropped
 		}
 		out[id] = rep
+	}
+	for node, j := range r.joins {
+		rep := StageReport{}
+		for _, l := range r.into[node] {
+			st := j.Stats(l.ToPad)
+			from, _, _ := strings.Cut(l.Edge, " -> ")
+			rep.Inputs = append(rep.Inputs, InputReport{from, st.Frames, st.Late, st.Missing.Seconds()})
+		}
+		out[r.nodes[node].Stage] = rep
 	}
 	return out
 }
@@ -179,22 +201,51 @@ func (r *runner) setNative(s *graph.Stage, spec *pipeline.Spec, value any) error
 	if err != nil {
 		return err
 	}
-	var own []*graph.Node
-	for _, n := range r.plan.Nodes {
-		if n.Stage == s.ID && n.Why == "" {
-			own = append(own, n)
+	var nodes []pipeline.Node // as the plan has them: those of the inputs first
+	for _, in := range f.Inputs {
+		nodes = append(nodes, in.Nodes...)
+		if err := r.setPads(s, in); err != nil {
+			return err
 		}
 	}
-	for i, n := range own {
-		for j, set := range f.Nodes[i].Set {
-			if j < len(n.Set) && n.Set[j] == set {
-				continue
-			}
+	nodes = append(nodes, f.Nodes...)
+	for _, n := range r.plan.Nodes {
+		if n.Stage != s.ID || n.Why != "" {
+			continue
+		}
+		for _, set := range changed(n.Set, nodes[0].Set) {
 			if err := r.gst.Set(n.ID, set.Name, set.Value); err != nil {
 				return err
 			}
 		}
-		n.Set = f.Nodes[i].Set
+		n.Set, nodes = nodes[0].Set, nodes[1:]
 	}
 	return nil
+}
+
+// setPads changes what is different of the pads of one input.
+func (r *runner) setPads(s *graph.Stage, in pipeline.Input) error {
+	for i := range r.plan.Links {
+		l := &r.plan.Links[i]
+		if r.nodes[l.To].Stage != s.ID || l.ToPad != in.Pad || len(l.Set) == 0 {
+			continue
+		}
+		for _, set := range changed(l.Set, in.Set) {
+			if err := r.gst.SetPad(l.To, l.ToPad, set.Name, set.Value); err != nil {
+				return err
+			}
+		}
+		l.Set = in.Set
+	}
+	return nil
+}
+
+// changed lists the settings that are not what they were.
+func changed(old, now []pipeline.Setting) (out []pipeline.Setting) {
+	for i, set := range now {
+		if i >= len(old) || old[i] != set {
+			out = append(out, set)
+		}
+	}
+	return out
 }

@@ -29,7 +29,7 @@ type Manifest struct {
 	Started  time.Time                        `json:"started"`
 	Elapsed  float64                          `json:"elapsed_s"`
 	Sources  map[string]pipeline.SourceReport `json:"sources"`
-	Stages   map[string]StageReport           `json:"stages,omitempty"` // those written in Go
+	Stages   map[string]StageReport           `json:"stages,omitempty"` // those written in Go, and those with several inputs
 	Outputs  []OutputResult                   `json:"outputs"`
 }
 
@@ -59,7 +59,7 @@ type StreamResult struct {
 	Kind          string  `json:"kind"`
 	Frames        int64   `json:"frames"`                    // in the file; of what was sent where it cannot be read back
 	Sent          int64   `json:"frames_sent"`               // given to the muxer
-	Captured      int64   `json:"frames_in"`                 // that left the source
+	Captured      int64   `json:"frames_in"`                 // that left the source, or all sources of a picture put together
 	KeyFrames     int64   `json:"key_frames"`                // of Sent
 	FirstPTS      float64 `json:"first_pts_s"`               // in the file; as sent for MPEG-TS
 	LastEnd       float64 `json:"last_end_s"`                // in the file; as sent for MPEG-TS
@@ -68,7 +68,7 @@ type StreamResult struct {
 	Drops         int64   `json:"drops,omitempty"`           // how often dropping began
 	kind          pipeline.Kind
 	bytes         int64         // sent
-	capture       time.Duration // running time of the first captured frame
+	capture       time.Duration // running time of the first frame that was to be encoded
 	first         time.Duration
 }
 
@@ -118,12 +118,9 @@ func (r *runner) verdict(o *output) OutputResult {
 		lane := o.gate.Stats(in.lane)
 		s := StreamResult{From: o.Streams[i].From, Kind: o.Streams[i].Kind.String(), kind: o.Streams[i].Kind, bytes: t.Bytes, Sent: t.Frames, Frames: t.Frames, KeyFrames: t.Keys,
 			FirstPTS: max(0, t.FirstPTS).Seconds(), LastEnd: t.LastEnd.Seconds(), Dropped: lane.Dropped, Drops: lane.Drops}
-		if f := r.feeds[in.source]; f != nil {
-			ft := f.feed.Traffic()
-			s.Captured, s.capture = ft.Frames, ft.FirstPTS
-		}
-		if r.oneForOne(in) && s.isVideo() && o.err == nil && lane.Frames < s.Captured {
-			s.LostInEncoder = s.Captured - lane.Frames
+		taken := r.captured(in, &s)
+		if s.isVideo() && o.err == nil && lane.Frames < taken {
+			s.LostInEncoder = taken - lane.Frames
 			r.log.Warn("the encoder gave out fewer frames than it took", "stage", s.From, "lost", s.LostInEncoder)
 		}
 		res.Streams = append(res.Streams, s)
@@ -138,6 +135,26 @@ func (r *runner) verdict(o *output) OutputResult {
 	defer cancel()
 	o.check(ctx, &res)
 	return res
+}
+
+// captured fills in what a stream is made of, and gives how many frames its
+// encoder took; 0 without one.
+func (r *runner) captured(in measured, s *StreamResult) (taken int64) {
+	s.capture = -1
+	for _, id := range in.sources {
+		t := r.feeds[id].feed.Traffic()
+		s.Captured += t.Frames
+		if s.capture < 0 || t.FirstPTS >= 0 && t.FirstPTS < s.capture {
+			s.capture = t.FirstPTS
+		}
+	}
+	if in.encoder.node == "" {
+		return 0
+	}
+	// Stages before the encoder may begin earlier or later than the source.
+	t := r.gst.Traffic(in.encoder.node, in.encoder.pad)
+	s.capture = t.FirstPTS
+	return t.Frames
 }
 
 // report adds what the output says of itself.
@@ -311,32 +328,6 @@ func skew(streams []StreamResult) *float64 {
 }
 
 func (s *StreamResult) isVideo() bool { return s.kind.Media == pipeline.Video }
-
-// oneForOne tells that nothing but an encoder lies between a source and an
-// output: then as many pictures go out as came in. Any other stage may change
-// their number on purpose.
-func (r *runner) oneForOne(in measured) bool {
-	stages := map[string]bool{}
-	for node := in.node; node != ""; {
-		n := r.nodes[node]
-		if n.Source {
-			break
-		}
-		stages[n.Stage] = true
-		ups := r.upstream[node]
-		if len(ups) == 0 {
-			return false
-		}
-		node = ups[0]
-	}
-	others := 0
-	for _, s := range r.plan.Graph.Stages {
-		if stages[s.ID] && s.Role == pipeline.RoleStage {
-			others++
-		}
-	}
-	return others == 1
-}
 
 // removeEmpty takes back a name that was claimed and never written to.
 func removeEmpty(path string) bool {

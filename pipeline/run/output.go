@@ -47,8 +47,9 @@ type output struct {
 
 // measured is a stream on its way into an output.
 type measured struct {
-	node, pad string // where it is counted
-	source    string // id of the source node it comes from
+	node, pad string   // where it is counted
+	sources   []string // ids of the source nodes it comes from
+	encoder   spot     // where it goes into its encoder; none without one
 	lane      int
 }
 
@@ -102,16 +103,30 @@ func (r *runner) newOutput(o graph.Output) *output {
 // measure finds where a stream into the output is counted: at a fixed pad of the
 // first element, or at what leads to one that it makes on request.
 func (o *output) measure(l graph.Link) measured {
-	m := measured{node: l.From, pad: "src", source: o.run.sourceOf(l.From)}
+	m := measured{node: l.From, pad: "src", sources: o.run.sourcesOf(l.From)}
 	if l.ToPad == "sink" {
 		m.node, m.pad = o.Node, "sink"
 	}
 	lane := l.From
 	for o.run.nodes[lane].Gate == "" {
-		lane = o.run.upstream[lane][0]
+		lane = o.run.into[lane][0].From
 	}
 	m.lane = slices.Index(o.lanes, o.run.nodes[lane])
+	m.encoder, _ = o.run.encoderOf(m)
 	return m
+}
+
+// countEncoders counts what goes into the encoders of the output's streams.
+func (o *output) countEncoders() error {
+	for _, m := range o.ins {
+		if e := m.encoder; e.node != "" && !o.run.counted[e] {
+			o.run.counted[e] = true
+			if err := o.run.gst.Tap(e.node, e.pad); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // addGate puts the output's gate at the end of the encoders' pipeline.

@@ -54,12 +54,14 @@ type runner struct {
 	opts Options
 	log  *slog.Logger
 
-	gst      *gstbin.Pipeline
-	nodes    map[string]*graph.Node
-	upstream map[string][]string
-	outlets  map[string]map[string]*outlet // by source stage and pad
-	feeds    map[string]*outlet            // by node
-	outputs  []*output
+	gst     *gstbin.Pipeline
+	nodes   map[string]*graph.Node
+	into    map[string][]graph.Link       // by the node they end at
+	joins   map[string]*gstbin.Join       // by node
+	counted map[spot]bool                 // inputs of encoders with a tap
+	outlets map[string]map[string]*outlet // by source stage and pad
+	feeds   map[string]*outlet            // by node
+	outputs []*output
 	// outputEnds takes each output once, when it has ended.
 	outputEnds chan *output
 	goMu       sync.Mutex // guards goStages and their tied: outputs are made anew while the run goes on
@@ -97,7 +99,7 @@ func Run(ctx context.Context, plan *graph.Plan, o Options) (*Manifest, error) {
 	}
 	r := &runner{
 		plan: plan, opts: o, log: o.Log, started: time.Now(),
-		nodes: map[string]*graph.Node{}, upstream: map[string][]string{},
+		nodes: map[string]*graph.Node{}, into: map[string][]graph.Link{}, joins: map[string]*gstbin.Join{}, counted: map[spot]bool{},
 		outlets: map[string]map[string]*outlet{}, feeds: map[string]*outlet{}, goStages: map[string]*goStage{},
 	}
 	return r.run(ctx)
@@ -290,15 +292,11 @@ func (r *runner) start() error {
 // framesIn counts the frames of an encoder's key-frame interval at the rate of
 // the stream it encodes; 0 when that is unknown or varies.
 func (r *runner) framesIn(n *graph.Node) int64 {
-	o := r.feeds[r.sourceOf(n.ID)]
-	if o == nil {
+	rate := r.rateInto(n.ID)
+	if rate <= 0 {
 		return 0
 	}
-	f, _ := o.known()
-	if f == nil || f.Video == nil || f.Video.FPSNum <= 0 || f.Video.FPSDen <= 0 {
-		return 0
-	}
-	return max(1, int64(n.KeyInterval.Seconds()*float64(f.Video.FPSNum)/float64(f.Video.FPSDen)+0.5))
+	return max(1, int64(n.KeyInterval.Seconds()*rate+0.5))
 }
 
 // feedFrom runs one source. A source that fails still ends its pads, so that

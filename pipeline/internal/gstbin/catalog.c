@@ -43,21 +43,45 @@ add_bounds (GString *out, GParamSpec *spec)
 }
 
 static void
-add_property (GString *out, GParamSpec *spec)
+add_property (GString *out, const char *what, GParamSpec *spec)
 {
   /* Boxed values and objects have no default worth reading, and GStreamer
    * complains when asked to write an empty one. */
   GType t = G_PARAM_SPEC_VALUE_TYPE (spec);
   gboolean plain = !g_type_is_a (t, G_TYPE_BOXED) && !g_type_is_a (t, G_TYPE_OBJECT) && !g_type_is_a (t, G_TYPE_POINTER);
   gchar *def = plain ? gst_value_serialize (g_param_spec_get_default_value (spec)) : NULL;
-  g_string_append_printf (out, "prop" FIELD "%s" FIELD "%s" FIELD "%s" FIELD "%s" FIELD "%d" FIELD,
-      spec->name, g_type_name (G_PARAM_SPEC_VALUE_TYPE (spec)), g_param_spec_get_blurb (spec) ? g_param_spec_get_blurb (spec) : "",
+  g_string_append_printf (out, "%s" FIELD "%s" FIELD "%s" FIELD "%s" FIELD "%s" FIELD "%d" FIELD,
+      what, spec->name, g_type_name (G_PARAM_SPEC_VALUE_TYPE (spec)), g_param_spec_get_blurb (spec) ? g_param_spec_get_blurb (spec) : "",
       def ? def : "", (spec->flags & G_PARAM_WRITABLE) && !(spec->flags & G_PARAM_CONSTRUCT_ONLY));
   g_free (def);
   add_values (out, spec);
   g_string_append (out, FIELD);
   add_bounds (out, spec);
   g_string_append (out, RECORD);
+}
+
+static void
+add_properties (GString *out, const char *what, GObjectClass *klass)
+{
+  guint n;
+  GParamSpec **specs = g_object_class_list_properties (klass, &n);
+  for (guint i = 0; i < n; i++)
+    add_property (out, what, specs[i]);
+  g_free (specs);
+}
+
+/* The pads of a template may be of a class of their own, which only the element's
+ * class knows. */
+static void
+add_pad_properties (GString *out, GObjectClass *klass, GstStaticPadTemplate *t)
+{
+  GstPadTemplate *known = gst_element_class_get_pad_template (GST_ELEMENT_CLASS (klass), t->name_template);
+  GType type = known ? GST_PAD_TEMPLATE_GTYPE (known) : G_TYPE_NONE;
+  if (type == G_TYPE_NONE || type == GST_TYPE_PAD || !g_type_is_a (type, GST_TYPE_PAD))
+    return;
+  GObjectClass *pad = g_type_class_ref (type);
+  add_properties (out, "padprop", pad);
+  g_type_class_unref (pad);
 }
 
 static void
@@ -97,14 +121,12 @@ mpipe_factory_info (const char *name)
   g_string_append_printf (out, "factory" FIELD "%s" FIELD "%s" FIELD "%s" RECORD,
       gst_element_factory_get_metadata (f, GST_ELEMENT_METADATA_LONGNAME),
       gst_element_factory_get_metadata (f, GST_ELEMENT_METADATA_KLASS), plugin ? plugin : "");
-  for (const GList *l = gst_element_factory_get_static_pad_templates (f); l; l = l->next)
-    add_template (out, l->data);
   GObjectClass *klass = g_type_class_ref (gst_element_factory_get_element_type (f));
-  guint n;
-  GParamSpec **specs = g_object_class_list_properties (klass, &n);
-  for (guint i = 0; i < n; i++)
-    add_property (out, specs[i]);
-  g_free (specs);
+  for (const GList *l = gst_element_factory_get_static_pad_templates (f); l; l = l->next) {
+    add_template (out, l->data);
+    add_pad_properties (out, klass, l->data);
+  }
+  add_properties (out, "prop", klass);
   g_type_class_unref (klass);
   gst_object_unref (loaded);
   return g_string_free (out, FALSE);

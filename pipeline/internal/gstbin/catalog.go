@@ -66,13 +66,20 @@ func readFactory(name string) *pipeline.Factory {
 		case col[0] == "pad" && len(col) >= 4:
 			f.Pads = append(f.Pads, pipeline.PadTemplate{Name: col[1], Source: col[2] == "1", Presence: col[3], Caps: col[4:]})
 		case col[0] == "prop" && len(col) == 9:
-			p := pipeline.FactoryProp{Name: col[1], Type: col[2], Doc: col[3], Default: col[4], Writable: col[5] == "1", Min: col[7], Max: col[8]}
-			if col[6] != "" {
-				p.Values = strings.Split(col[6], ",")
-			}
-			f.Props = append(f.Props, p)
+			f.Props = append(f.Props, readProp(col))
+		case col[0] == "padprop" && len(col) == 9:
+			pad := &f.Pads[len(f.Pads)-1]
+			pad.Props = append(pad.Props, readProp(col))
 		}
 	}
 	sort.Slice(f.Props, func(i, j int) bool { return f.Props[i].Name < f.Props[j].Name })
 	return f
+}
+
+func readProp(col []string) pipeline.FactoryProp {
+	p := pipeline.FactoryProp{Name: col[1], Type: col[2], Doc: col[3], Default: col[4], Writable: col[5] == "1", Min: col[7], Max: col[8]}
+	if col[6] != "" {
+		p.Values = strings.Split(col[6], ",")
+	}
+	return p
 }

@@ -3,6 +3,7 @@ package gstbin
 /*
 #include "shim.h"
 #include "gate.h"
+#include "join.h"
 */
 import "C"
 
@@ -29,6 +30,7 @@ type Pipeline struct {
 	feeds  []*Feed
 	gates  []*Gate
 	stages []*GoStage
+	joins  []*Join
 
 	mu     sync.Mutex // guards taps against Close
 	taps   map[string]*C.MpipeTap
@@ -63,6 +65,8 @@ func (p *Pipeline) Add(id, factory string, set []pipeline.Setting) error {
 	switch factory {
 	case "mp4mux":
 		C.mpipe_mend_mp4(element(e))
+	case "videorate":
+		C.mpipe_end_rate(element(e))
 	case "filesink":
 		C.mpipe_mend_header(element(e))
 	}
@@ -74,7 +78,7 @@ func setProperty(e *gst.Element, name, value string) bool {
 	defer free()
 	v, free2 := cstr(value)
 	defer free2()
-	return C.mpipe_set_property(element(e), n, v) == 1
+	return C.mpipe_set_property((*C.GObject)(e.Unsafe()), n, v) == 1
 }
 
 // Set changes a property of an element that was added.
@@ -85,7 +89,24 @@ func (p *Pipeline) Set(id, name, value string) error {
 	return nil
 }
 
-// Link connects two elements. sinkPad is a pad's name or a request template;
+// SetPad changes a property of a pad of an element that was added.
+func (p *Pipeline) SetPad(id, pad, name, value string) error {
+	gp := p.elems[id].GetStaticPad(pad)
+	if gp == nil {
+		return fmt.Errorf("%s has no pad %q", id, pad)
+	}
+	n, free := cstr(name)
+	defer free()
+	v, free2 := cstr(value)
+	defer free2()
+	if C.mpipe_set_property((*C.GObject)(gp.Unsafe()), n, v) != 1 {
+		return fmt.Errorf("pad %s of %s does not take %s = %q", pad, id, name, value)
+	}
+	return nil
+}
+
+// Link connects two elements. sinkPad is a pad's name, made on request where its
+// element does that, or a request template;
 // caps restrict what may flow, "" restricts nothing.
 func (p *Pipeline) Link(from, to, sinkPad, caps string) error {
 	pad, free := cstr(sinkPad)
@@ -213,6 +234,10 @@ func (p *Pipeline) Close() {
 	}
 	for _, s := range p.stages {
 		s.close()
+	}
+	for _, j := range p.joins {
+		C.mpipe_join_free(j.c)
+		j.c = nil
 	}
 	for _, g := range p.gates {
 		C.mpipe_gate_free(g.c)

@@ -359,9 +359,9 @@ mpipe_key_requests (GstElement *encoder, int64_t interval)
 /* ---- building ------------------------------------------------------------ */
 
 int
-mpipe_set_property (GstElement *e, const char *name, const char *value)
+mpipe_set_property (GObject *o, const char *name, const char *value)
 {
-  GParamSpec *spec = g_object_class_find_property (G_OBJECT_GET_CLASS (e), name);
+  GParamSpec *spec = g_object_class_find_property (G_OBJECT_GET_CLASS (o), name);
   if (!spec || !(spec->flags & G_PARAM_WRITABLE))
     return 0;
   GValue v = G_VALUE_INIT;
@@ -380,7 +380,7 @@ mpipe_set_property (GstElement *e, const char *name, const char *value)
     ok = gst_value_deserialize_with_pspec (&v, value, spec);
   }
   if (ok)
-    g_object_set_property (G_OBJECT (e), name, &v);
+    g_object_set_property (o, name, &v);
   g_value_unset (&v);
   return ok ? 1 : 0;
 }

@@ -57,11 +57,13 @@ void mpipe_key_requests (GstElement *encoder, int64_t interval);
 
 /* Mends what mp4mux writes; see mp4.c. */
 void mpipe_mend_mp4 (GstElement *mux);
+/* Has a videorate end where its input ends; see rate.c. */
+void mpipe_end_rate (GstElement *videorate);
 /* Writes what FLAC and WAV say at their beginning and know at their end; see header.c. */
 void mpipe_mend_header (GstElement *filesink);
 
 /* 1 and the value is set; 0 and nothing is. */
-int mpipe_set_property (GstElement *e, const char *name, const char *value);
+int mpipe_set_property (GObject *o, const char *name, const char *value);
 int mpipe_link (GstElement *src, GstElement *sink, const char *sinkpad, const char *caps);
 
 typedef struct { char *domain; int code; char *text; char *debug; char *element; } MpipeError;
