@@ -8,12 +8,15 @@ export { MpipeError };
 
 const IN_FLIGHT = { video: 6, audio: 200 }; // frames on their way to the Worker before one is left out
 
+const SPARE = 16; // buffers kept to be used again
+
 // Writer is one session with mpipe. Make it with writer() or capture().
 class Writer extends EventTarget {
   constructor(streams) {
     super();
     this.streams = streams;
     this.pending = new Map();
+    this.spare = [];
     this.next = 1;
     this.flight = streams.map(() => 0);
     this.fills = streams.map(() => ({ used: 0, capacity: 0, held: 0 }));
@@ -117,8 +120,19 @@ class Writer extends EventTarget {
     const duration = o.duration ?? (s.kind === "audio" ? (size / format.unit / format.rate) * 1000 : format.fps[0] ? (1000 * format.fps[1]) / format.fps[0] : 0);
     // Memory that is not shared and not part of something larger can travel as it is.
     const own = o.transfer && data instanceof ArrayBuffer;
-    const buffer = own ? data : ArrayBuffer.isView(data) ? data.buffer.slice(data.byteOffset, data.byteOffset + size) : data.slice(0);
-    return this.ask("write", { stream, data: buffer, format, at, duration, wait }, buffer instanceof ArrayBuffer ? [buffer] : []);
+    const buffer = own ? data : this.copy(data, size);
+    return this.ask("write", { stream, data: buffer, format, at, duration, wait }, [buffer]).then((r) => {
+      if (!own && this.spare.length < SPARE) this.spare.push(r.data);
+      return r;
+    });
+  }
+
+  // copy uses a buffer again that came back: new memory costs more than the copy.
+  copy(data, size) {
+    const i = this.spare.findIndex((b) => b.byteLength === size);
+    const to = i < 0 ? new ArrayBuffer(size) : this.spare.splice(i, 1)[0];
+    new Uint8Array(to).set(ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, size) : new Uint8Array(data));
+    return to;
   }
 
   fill(name) {
