@@ -267,8 +267,12 @@ func (s *suite) killed(t *testing.T) {
 
 // live sets each property that may change, to its default, while frames flow.
 func (s *suite) live(t *testing.T) {
-	c, done := run.NewControl(), make(chan struct{})
+	c, done, changed := run.NewControl(), make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	go func() {
+		defer close(changed)
+		defer cancel() // it flows as long as there is something to change
 		time.Sleep(300 * time.Millisecond)
 		for _, spec := range pipeline.Specs(s.reg.New()) {
 			err := c.Set(done, "it", spec.Name, written(spec))
@@ -280,8 +284,9 @@ func (s *suite) live(t *testing.T) {
 			}
 		}
 	}()
-	m, err := carry(t, context.Background(), s.graphOf(t, "frames = 150\nslow = \"5ms\"", ""), run.Options{Control: c})
+	m, err := carry(t, ctx, s.graphOf(t, "frames = 0\nslow = \"5ms\"", ""), run.Options{Control: c})
 	close(done)
+	<-changed
 	if err != nil || !m.Complete {
 		t.Errorf("err %v, manifest %+v", err, m)
 	}

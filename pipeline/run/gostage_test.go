@@ -196,8 +196,9 @@ func TestViewersInGo(t *testing.T) {
 // refused and change nothing.
 func TestALivePropertyChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.mp4")
-	c, done := run.NewControl(), make(chan struct{})
+	c, done, changed := run.NewControl(), make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(changed)
 		time.Sleep(700 * time.Millisecond)
 		if err := c.Set(done, "paint", "side", int64(8)); err == nil || !strings.Contains(err.Error(), "cannot change while running") {
 			t.Errorf("a fixed property got %v", err)
@@ -209,8 +210,9 @@ func TestALivePropertyChanges(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	m, err := run.Run(context.Background(), plan(t, fmt.Sprintf(painted, "frames = 100\nslow = \"15ms\"", "grey = 220", path)), run.Options{Control: c})
+	m, err := run.Run(context.Background(), plan(t, fmt.Sprintf(painted, "frames = 200\nslow = \"15ms\"", "grey = 220", path)), run.Options{Control: c})
 	close(done)
+	<-changed
 	if err != nil || !m.Complete {
 		t.Fatalf("err %v, manifest %+v", err, m)
 	}

@@ -122,7 +122,7 @@ func TestS3OutageWhileRecording(t *testing.T) {
 // kill -9 at random moments: mpipe upload --resume makes an object of what was
 // recorded up to the last fragment, and no upload is left behind.
 func TestS3AfterSIGKILL(t *testing.T) {
-	kills := 50
+	kills := 20 // upload has 50 more, of a process that only uploads
 	if testing.Short() {
 		kills = 3
 	}
@@ -145,8 +145,8 @@ func TestS3AfterSIGKILL(t *testing.T) {
 		}
 		got := measure(t, s.object(key))
 		// A fragment of one second, and what the machine was behind.
-		if c == "ts" && got.Repeated == 1 {
-			got.Repeated = 0 // the last picture is cut, and the decoder shows the one before once more
+		if c == "ts" && got.Repeated+got.Unreadable == 1 {
+			got.Repeated, got.Unreadable = 0, 0 // the last picture is cut: it decodes in part, or the one before is shown again
 		}
 		if got.VideoEnd < lived-2 || got.First != 0 || got.Missing+got.Repeated+got.OutOfOrder+got.Unreadable != 0 {
 			t.Errorf("%s killed after %.2f s holds %+v", key, lived, got)
