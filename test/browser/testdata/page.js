@@ -73,7 +73,7 @@ async function captured() {
     // Sound through an AudioWorklet, pictures as VideoFrames that the page makes.
     sink = await writer({ ...common, video: { format: "RGBA", width: w, height: h, frameRate: fps }, audio: true });
     await sink.listen(mix);
-  } else sink = await capture(stream, { ...common, frameRate: fps });
+  } else sink = await capture(stream, { ...common, frameRate: fps, maxPixels: w * h });
   globalThis.session = sink;
   sink.addEventListener("state", (e) => { out.state = e.detail.state; out.reason = e.detail.reason; });
   sink.addEventListener("error", (e) => { out.error = e.detail; });
