@@ -1,7 +1,7 @@
 # Run `make` for the list of targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint bench soak demo clean
+.PHONY: help setup build test lint bench soak demo demo-browser clean
 
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
@@ -16,7 +16,7 @@ RACE := ./ring/... ./pipeline ./pipeline/graph/... ./pipeline/feed/... ./element
 TEST := go test -p 1 -timeout 30m
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install what is missing (Debian 12); does nothing when all is there
 	@scripts/setup
@@ -46,6 +46,11 @@ soak: setup ## run the ring for SOAK=2m with processes that die, and account for
 
 demo: build ## record ten seconds of another process into out/demo.mp4
 	@scripts/demo
+
+demo-browser: build ## record a page in a headless Chromium into out/page.mp4
+	@mkdir -p out && rm -f out/page.mp4
+	bin/mpipe browser run test/browser/testdata/tab.html --size 640x360 --graph graphs/browser.toml --param out=out/page.mp4
+	bin/mpipe measure out/page.mp4
 
 clean: ## remove what was built and recorded
 	rm -rf bin out

@@ -126,8 +126,6 @@ export interface CaptureOptions extends SessionOptions {
   pace?: boolean;
   /** Of the sound; 2 by default. */
   channels?: number;
-  /** The context to listen in; by default a new one at 48 kHz. */
-  audioContext?: AudioContext;
 }
 
 /** Opens a session for frames that the page draws itself. Rejects with an MpipeError that says what is missing. */

@@ -8,12 +8,15 @@ export { MpipeError };
 
 const IN_FLIGHT = { video: 6, audio: 200 }; // frames on their way to the Worker before one is left out
 
+const SPARE = 16; // buffers kept to be used again
+
 // Writer is one session with mpipe. Make it with writer() or capture().
 class Writer extends EventTarget {
   constructor(streams) {
     super();
     this.streams = streams;
     this.pending = new Map();
+    this.spare = [];
     this.next = 1;
     this.flight = streams.map(() => 0);
     this.fills = streams.map(() => ({ used: 0, capacity: 0, held: 0 }));
@@ -117,8 +120,19 @@ class Writer extends EventTarget {
     const duration = o.duration ?? (s.kind === "audio" ? (size / format.unit / format.rate) * 1000 : format.fps[0] ? (1000 * format.fps[1]) / format.fps[0] : 0);
     // Memory that is not shared and not part of something larger can travel as it is.
     const own = o.transfer && data instanceof ArrayBuffer;
-    const buffer = own ? data : ArrayBuffer.isView(data) ? data.buffer.slice(data.byteOffset, data.byteOffset + size) : data.slice(0);
-    return this.ask("write", { stream, data: buffer, format, at, duration, wait }, buffer instanceof ArrayBuffer ? [buffer] : []);
+    const buffer = own ? data : this.copy(data, size);
+    return this.ask("write", { stream, data: buffer, format, at, duration, wait }, [buffer]).then((r) => {
+      if (!own && this.spare.length < SPARE) this.spare.push(r.data);
+      return r;
+    });
+  }
+
+  // copy uses a buffer again that came back: new memory costs more than the copy.
+  copy(data, size) {
+    const i = this.spare.findIndex((b) => b.byteLength === size);
+    const to = i < 0 ? new ArrayBuffer(size) : this.spare.splice(i, 1)[0];
+    new Uint8Array(to).set(ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, size) : new Uint8Array(data));
+    return to;
   }
 
   fill(name) {
@@ -132,6 +146,7 @@ class Writer extends EventTarget {
   async listen(node, name = "audio") {
     const stream = this.index(name), { channels } = this.streams[stream];
     const ctx = node.context;
+    if (node.numberOfOutputs === 0) throw new TypeError("mpipe: listen() wants a node with an output, and this one is where sound ends; give it the node before");
     if (ctx.state === "suspended") await Promise.race([ctx.resume(), new Promise((r) => setTimeout(r, 1000))]);
     if (ctx.state !== "running") {
       throw new MpipeError("autoplay", "the audio context does not run: browsers want a click first; start Chromium with --autoplay-policy=no-user-gesture-required");
@@ -196,7 +211,7 @@ export async function writer(options = {}) {
 const MAX_PIXELS = 1920 * 1080;
 
 export async function capture(source, options = {}) {
-  const { frameRate, maxPixels = MAX_PIXELS, pace, channels = 2, audioContext, ...rest } = options;
+  const { frameRate, maxPixels = MAX_PIXELS, pace, channels = 2, ...rest } = options;
   const sources = source instanceof MediaStream ? { "": source } : source;
   const list = [], taps = [];
   for (const [name, stream] of Object.entries(sources)) {
@@ -209,7 +224,7 @@ export async function capture(source, options = {}) {
       taps.push([video, Math.round(frameRate ?? own ?? 0)]);
     }
     if (sound) {
-      list.push(spec(label("audio"), "audio", { channels, rate: audioContext ? audioContext.sampleRate : 48000 }));
+      list.push(spec(label("audio"), "audio", { channels, rate: sound.getSettings().sampleRate || 48000 }));
       taps.push([sound]);
     }
   }
@@ -217,13 +232,9 @@ export async function capture(source, options = {}) {
   const w = new Writer(list);
   try {
     await w.open(rest);
-    for (const [i, [track, rate]] of taps.entries()) {
-      if (track.kind === "video") w.follow(i, track, { frameRate: rate, pace });
-      else {
-        w.context ||= audioContext || new AudioContext({ sampleRate: 48000 });
-        await w.listen(new MediaStreamAudioSourceNode(w.context, { mediaStream: new MediaStream([track]) }), list[i].name);
-      }
-    }
+    taps.forEach(([track, rate], i) => {
+      w.follow(i, track, track.kind === "video" ? { frameRate: rate, pace, queue: 8 } : { channels, origin: performance.timeOrigin, queue: 100 });
+    });
     return w;
   } catch (e) {
     w.close().catch(() => {});
@@ -231,15 +242,16 @@ export async function capture(source, options = {}) {
   }
 }
 
+// follow has the Worker read a track.
 Writer.prototype.follow = function follow(stream, track, options) {
   if (typeof MediaStreamTrackProcessor !== "undefined") {
-    const { readable } = new MediaStreamTrackProcessor({ track, maxBufferSize: 8 });
-    this.tell("video", { stream, readable, options }, [readable]);
+    const { readable } = new MediaStreamTrackProcessor({ track, maxBufferSize: options.queue });
+    this.tell("track", { stream, readable, options }, [readable]);
     return;
   }
   const copy = track.clone();
   try {
-    this.tell("video", { stream, track: copy, options }, [copy]);
+    this.tell("track", { stream, track: copy, options }, [copy]);
   } catch {
     throw new MpipeError("unsupported", "this browser cannot give the frames of a MediaStream away (MediaStreamTrackProcessor); Chromium can since version 94");
   }

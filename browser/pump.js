@@ -27,6 +27,21 @@ export class Clock {
   }
 }
 
+// Frames of a captured tab are stamped with the kernel's monotonic clock, sound with
+// performance.now() of the page (Chromium 156); a canvas counts from its beginning.
+// Stamps of a clock that is known need no guess; LATE is how old they may be.
+const LATE = 1000; // ms
+
+function videoTime(session, clock, stamp, now) {
+  const late = Number(session.mono(now)) / 1e6 - stamp;
+  return late > -5 && late < LATE ? now - late : clock.map(stamp, now);
+}
+
+function soundTime(clock, stamp, now, origin) {
+  const late = performance.timeOrigin + now - origin - stamp;
+  return late > -5 && late < LATE ? now - late : clock.map(stamp, now);
+}
+
 function colour(cs) {
   if (!cs || cs.fullRange || !cs.matrix) return "";
   return { bt709: "bt709", smpte170m: "bt601", bt470bg: "bt601" }[cs.matrix] || "";
@@ -55,7 +70,7 @@ export async function pumpVideo(session, stream, readable, { frameRate, pace = t
       return;
     }
     try {
-      const at = clock.map(frame.timestamp / 1000, performance.now());
+      const at = videoTime(session, clock, frame.timestamp / 1000, performance.now());
       const { width, height } = frame.visibleRect;
       const format = NAMES[frame.format];
       if (!format) throw new Error(`frames in the format ${frame.format} cannot be copied`);
@@ -76,6 +91,74 @@ export async function pumpVideo(session, stream, readable, { frameRate, pace = t
     } finally {
       frame.close();
     }
+  }
+}
+
+const SETTLE = 150; // ms that sound may come late before silence takes its place
+
+// Sound writes packets of a track without holes: browsers send nothing while nothing
+// sounds, and encoders want every sample.
+class Sound {
+  constructor(session, stream, channels) {
+    Object.assign(this, { session, stream, channels, rate: 48000, end: performance.now() });
+  }
+
+  put(samples, at) {
+    const format = audioFormat({ format: "F32LE", rate: this.rate, channels: this.channels });
+    const length = (samples.length / this.channels / this.rate) * 1000;
+    this.session.put(this.stream, format, new Uint8Array(samples.buffer, 0, samples.byteLength), at, length);
+    this.end = at + length;
+  }
+
+  // silence fills up to a moment, in packets of 100 ms at most.
+  silence(to) {
+    while (to - this.end >= 1) {
+      const n = Math.round((Math.min(to - this.end, 100) / 1000) * this.rate);
+      this.put(new Float32Array(n * this.channels), this.end);
+    }
+  }
+
+  packet(samples, at) {
+    const length = (samples.length / this.channels / this.rate) * 1000;
+    if (at - this.end > 20) this.silence(at);
+    if (this.end - at > length / 2 + 20) return; // it came too late: silence is there already
+    this.put(samples, Math.max(at, this.end));
+  }
+
+  idle(now) {
+    if (now - this.end > SETTLE + 100) this.silence(now - SETTLE);
+  }
+}
+
+// pumpAudio takes the AudioData of a track; origin is the page's performance.timeOrigin.
+export async function pumpAudio(session, stream, readable, { channels, origin }) {
+  const reader = readable.getReader(), clock = new Clock(), sound = new Sound(session, stream, channels);
+  const timer = setInterval(() => session.state === "live" && sound.idle(performance.now()), 50);
+  let one = new Float32Array(0), all = new Float32Array(0);
+  try {
+    for (;;) {
+      const { value: data, done } = await reader.read();
+      if (done || session.state !== "live") {
+        if (data) data.close();
+        if (!done) reader.cancel().catch(() => {});
+        return;
+      }
+      try {
+        const n = data.numberOfFrames;
+        sound.rate = data.sampleRate;
+        const at = soundTime(clock, data.timestamp / 1000, performance.now() - (n / sound.rate) * 1000, origin);
+        if (one.length !== n) [one, all] = [new Float32Array(n), new Float32Array(n * channels)];
+        for (let c = 0; c < channels; c++) {
+          if (c < data.numberOfChannels) data.copyTo(one, { planeIndex: c, format: "f32-planar" });
+          for (let i = 0; i < n; i++) all[i * channels + c] = one[i]; // mono goes into both
+        }
+        sound.packet(all, at);
+      } finally {
+        data.close();
+      }
+    }
+  } finally {
+    clearInterval(timer);
   }
 }
 

@@ -1,7 +1,7 @@
 // The Worker that mpipe.writer() and mpipe.capture() start.
 
 import { Session, audioFormat, videoFormat } from "./core.js";
-import { pumpSound, pumpVideo } from "./pump.js";
+import { pumpAudio, pumpSound, pumpVideo } from "./pump.js";
 
 let session;
 const ports = [];
@@ -38,9 +38,9 @@ const ops = {
   drop({ stream, why }) {
     session.drop(stream, why);
   },
-  video({ stream, readable, track, options }) {
-    if (track) readable = new MediaStreamTrackProcessor({ track, maxBufferSize: 8 }).readable;
-    pumpVideo(session, stream, readable, options).then(
+  track({ stream, readable, track, options }) {
+    if (track) readable = new MediaStreamTrackProcessor({ track, maxBufferSize: options.queue }).readable;
+    (options.channels ? pumpAudio : pumpVideo)(session, stream, readable, options).then(
       () => postMessage({ event: "track", stream }),
       (e) => postMessage({ event: "error", message: e.message }),
     );

@@ -83,24 +83,29 @@ func TestAPageThatWaits(t *testing.T) {
 	whole(t, r.out, 90, got)
 }
 
-// What a MediaStream carries: a canvas, and sound through an AudioWorklet.
-func TestAMediaStream(t *testing.T) {
-	n := 30 * seconds()
-	b := startBrowser(t, chromium.Options{})
-	r := record(t, browsersrc(b.Dir()), "a.mp4")
-	p := open(t, b, "mode=canvas", fmt.Sprint("frames=", n))
-	got := p.until(time.Duration(n)*time.Second/10+30*time.Second, "its end", done)
-	m := r.finish(time.Minute)
-	file := measure(t, r.out)
-	t.Logf("%+v\n%+v\n%+v", file, got, m.Sources["tab"].Pads)
-	if file.Unreadable+file.Repeated+file.OutOfOrder != 0 || int64(file.Frames) != m.Sources["tab"].Pads["video"].Frames {
-		t.Errorf("the file holds %+v, %d were delivered", file, m.Sources["tab"].Pads["video"].Frames)
-	}
-	if file.Frames != got.Streams[0].Written || file.Frames < n/3 {
-		t.Errorf("%d of %d pictures are in the file, the page wrote %d", file.Frames, n, got.Streams[0].Written)
-	}
-	if file.Pairs == 0 || file.SkewMS > 50 || file.SkewMS < -50 {
-		t.Errorf("sound is %v ms from the picture in %d places", file.SkewMS, file.Pairs)
+// What a MediaStream carries, a canvas and sound; and the same as VideoFrames that the
+// page makes, with sound through an AudioWorklet.
+func TestACanvasWithSound(t *testing.T) {
+	for _, mode := range []string{"canvas", "worklet"} {
+		t.Run(mode, func(t *testing.T) {
+			n := 30 * seconds()
+			b := startBrowser(t, chromium.Options{})
+			r := record(t, browsersrc(b.Dir()), "a.mp4")
+			p := open(t, b, "mode="+mode, fmt.Sprint("frames=", n))
+			got := p.until(time.Duration(n)*time.Second/10+30*time.Second, "its end", done)
+			m := r.finish(time.Minute)
+			file := measure(t, r.out)
+			t.Logf("%+v\n%+v", file, got)
+			if file.Unreadable+file.Repeated+file.OutOfOrder != 0 || int64(file.Frames) != m.Sources["tab"].Pads["video"].Frames {
+				t.Errorf("the file holds %+v, %d were delivered", file, m.Sources["tab"].Pads["video"].Frames)
+			}
+			if file.Frames != got.Streams[0].Written || file.Frames < n/3 {
+				t.Errorf("%d of %d pictures are in the file, the page wrote %d", file.Frames, n, got.Streams[0].Written)
+			}
+			if file.Pairs == 0 || file.SkewMS > 50 || file.SkewMS < -50 {
+				t.Errorf("sound is %v ms from the picture in %d places", file.SkewMS, file.Pairs)
+			}
+		})
 	}
 }
 

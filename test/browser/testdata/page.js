@@ -1,4 +1,5 @@
-// A page that draws the test pattern. Parameters in the query: mode (writer, canvas),
+// A page that draws the test pattern. Parameters in the query: mode (canvas, worklet; else a
+// writer),
 // w, h, fps, frames (0 is endless), page, token, transport, url, wait
 // (wait for room instead of dropping).
 
@@ -62,10 +63,18 @@ async function captured() {
   const [track] = stream.getVideoTracks();
   const audio = new AudioContext({ sampleRate: 48000 });
   const to = new MediaStreamAudioDestinationNode(audio);
+  const mix = new GainNode(audio);
+  mix.connect(to);
   stream.addTrack(to.stream.getAudioTracks()[0]);
   const burst = audio.createBuffer(1, 480, 48000);
   click(burst.getChannelData(0), 0, 1, 48000);
-  const sink = (globalThis.session = await capture(stream, { ...common, frameRate: fps }));
+  let sink;
+  if (q.mode === "worklet") {
+    // Sound through an AudioWorklet, pictures as VideoFrames that the page makes.
+    sink = await writer({ ...common, video: { format: "RGBA", width: w, height: h, frameRate: fps }, audio: true });
+    await sink.listen(mix);
+  } else sink = await capture(stream, { ...common, frameRate: fps, maxPixels: w * h });
+  globalThis.session = sink;
   sink.addEventListener("state", (e) => { out.state = e.detail.state; out.reason = e.detail.reason; });
   sink.addEventListener("error", (e) => { out.error = e.detail; });
   Object.assign(out, { state: "live", transport: sink.transport, clockError: sink.clockError });
@@ -76,10 +85,11 @@ async function captured() {
     paint(ctx, n, w, h, fps);
     if (flashes(n, fps)) {
       const s = new AudioBufferSourceNode(audio, { buffer: burst });
-      s.connect(to);
+      s.connect(mix);
       s.start();
     }
-    track.requestFrame();
+    if (q.mode === "worklet") sink.write("video", new VideoFrame(canvas, { timestamp: n }));
+    else track.requestFrame();
     out.last = n;
   }
   await sleep(300);
@@ -87,7 +97,7 @@ async function captured() {
   out.state = "done";
 }
 
-(q.mode === "canvas" ? captured : written)().catch((e) => {
+(q.mode ? captured : written)().catch((e) => {
   out.state = "failed";
   out.error = `${e.code || e.name}: ${e.message}`;
 });
