@@ -14,7 +14,11 @@
  * And the description of Opus: the muxer writes the numbers of the dOps box with
  * the wrong end first (they are big-endian: "Encapsulation of Opus in ISO Base
  * Media File Format", 4.3.2). Players then skip the first 0.3 s of sound and
- * shift the rest. docs/decisions/0002 has the account of both. */
+ * shift the rest.
+ *
+ * And the end: the muxer hides the first moov and the fragments before it writes
+ * the last moov. A file cut in between has none. The hiding is held back until the
+ * last moov has been passed on. docs/decisions/0002 has the account of all. */
 #include "shim.h"
 
 #include <string.h>
@@ -174,11 +178,30 @@ is_box (GstBuffer *b, const char *type, const char *first)
       GST_READ_UINT32_BE (head) == gst_buffer_get_size (b);
 }
 
-static GstBuffer *
-pass (GstBuffer *b, gint64 *pos)
+typedef struct {
+  GstBuffer *buffer;
+  gint64 at; /* its file offset */
+} Held;
+
+typedef struct {
+  gint64 pos, end; /* file offsets of the next byte, of the byte after the last */
+  Held held[2];    /* what hides the first moov: its new type's letter, the mdat's new header */
+  guint n;
+  gboolean releasing;
+} Output;
+
+static void
+output_free (gpointer data)
 {
-  gint64 at = *pos;
-  *pos += (gint64) gst_buffer_get_size (b);
+  Output *o = data;
+  for (guint i = 0; i < o->n; i++)
+    gst_buffer_unref (o->held[i].buffer);
+  g_free (o);
+}
+
+static GstBuffer *
+mend (GstBuffer *b, gint64 at)
+{
   gboolean moof = is_box (b, "moof", "mfhd");
   if (!moof && !is_box (b, "moov", "mvhd"))
     return b;
@@ -194,28 +217,86 @@ pass (GstBuffer *b, gint64 *pos)
   return b;
 }
 
-static gboolean
-pass_listed (GstBuffer **b, guint i, gpointer pos)
+static GstBuffer *
+pass (GstBuffer *b, Output *o)
 {
-  *b = pass (*b, pos);
+  gint64 at = o->pos;
+  o->pos += (gint64) gst_buffer_get_size (b);
+  o->end = MAX (o->end, o->pos);
+  return mend (b, at);
+}
+
+static gboolean
+pass_listed (GstBuffer **b, guint i, gpointer output)
+{
+  *b = pass (*b, output);
   return TRUE;
+}
+
+/* Whether the buffer belongs to the hiding, which begins with one byte that goes
+ * back into the file and ends before the last moov. */
+static gboolean
+hides (GstBuffer *b, Output *o)
+{
+  return o->pos < o->end && o->n < G_N_ELEMENTS (o->held) && (o->n > 0 || gst_buffer_get_size (b) == 1);
+}
+
+static gboolean
+seek (GstPad *pad, gint64 to)
+{
+  GstSegment s;
+  gst_segment_init (&s, GST_FORMAT_BYTES);
+  s.start = (guint64) to;
+  return gst_pad_push_event (pad, gst_event_new_segment (&s));
+}
+
+/* Pushes the last moov, then what was held, and leaves the position at the end. The
+ * mdat's header goes first: it covers all that is hidden in one write. */
+static GstFlowReturn
+release (GstPad *pad, GstBuffer *moov, Output *o)
+{
+  o->releasing = TRUE;
+  GstFlowReturn ret = gst_pad_push (pad, moov);
+  while (o->n > 0) {
+    Held h = o->held[--o->n];
+    if (ret == GST_FLOW_OK && seek (pad, h.at))
+      ret = gst_pad_push (pad, h.buffer);
+    else
+      gst_buffer_unref (h.buffer);
+  }
+  if (ret == GST_FLOW_OK)
+    seek (pad, o->end);
+  o->releasing = FALSE;
+  return ret;
 }
 
 static GstPadProbeReturn
 on_output (GstPad *pad, GstPadProbeInfo *info, gpointer data)
 {
-  gint64 *pos = data; /* file offset of the next byte */
+  Output *o = data;
+  if (o->releasing)
+    return GST_PAD_PROBE_OK;
   if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
-    info->data = pass (GST_PAD_PROBE_INFO_BUFFER (info), pos);
+    GstBuffer *b = GST_PAD_PROBE_INFO_BUFFER (info);
+    if (hides (b, o)) {
+      o->held[o->n++] = (Held) { b, o->pos };
+      o->pos += (gint64) gst_buffer_get_size (b);
+      return GST_PAD_PROBE_HANDLED;
+    }
+    info->data = b = pass (b, o);
+    if (o->n > 0) {
+      GST_PAD_PROBE_INFO_FLOW_RETURN (info) = release (pad, b, o);
+      return GST_PAD_PROBE_HANDLED;
+    }
   } else if (info->type & GST_PAD_PROBE_TYPE_BUFFER_LIST) {
     GstBufferList *l = gst_buffer_list_make_writable (GST_PAD_PROBE_INFO_BUFFER_LIST (info));
-    gst_buffer_list_foreach (l, pass_listed, pos);
+    gst_buffer_list_foreach (l, pass_listed, o);
     info->data = l;
   } else if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_SEGMENT) {
     const GstSegment *s;
     gst_event_parse_segment (GST_PAD_PROBE_INFO_EVENT (info), &s);
     if (s->format == GST_FORMAT_BYTES)
-      *pos = (gint64) s->start;
+      o->pos = (gint64) s->start;
   }
   return GST_PAD_PROBE_OK;
 }
@@ -225,6 +306,6 @@ mpipe_mend_mp4 (GstElement *mux)
 {
   GstPad *src = gst_element_get_static_pad (mux, "src");
   gst_pad_add_probe (src, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
-      on_output, g_new0 (gint64, 1), g_free);
+      on_output, g_new0 (Output, 1), output_free);
   gst_object_unref (src);
 }
