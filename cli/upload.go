@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"mime"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -36,8 +37,8 @@ compared with what was sent before anything is called done.
 
 An outage of the store is waited out. Whatever ends the process, its upload stays
 in the spool and is finished with --resume, which sends only what the store does
-not have. Without a name, --resume takes all uploads of the spool on which no live
-process works.
+not have. It takes uploads, as --list names them, and spools: of a spool, all uploads
+on which no live process works. Without a name it takes the spool of --spool.
 
 Credentials come from where AWS's tools take them: AWS_ACCESS_KEY_ID and
 AWS_SECRET_ACCESS_KEY, a profile in ~/.aws, a container's or machine's role.
@@ -50,6 +51,7 @@ spool.`,
 			{"mpipe upload rec/42.mp4 s3://recordings/2026/ --endpoint https://minio.example.com:9000 --path-style", "to a store of one's own, under the file's name"},
 			{"ffmpeg -i rtsp://camera -c copy -f mpegts - | mpipe upload - s3://recordings/camera.ts", "what another program makes, while it makes it"},
 			{"mpipe upload --resume", "after a crash: finish all that was left"},
+			{"mpipe upload --resume /var/spool/mpipe", "the same, where a graph's s3 sink has its spool"},
 			{"mpipe upload --list", "what there is to finish"},
 			{"mpipe upload --abort ~/.local/state/mpipe/spool/20260102T150405Z-42.mp4-1f3a9c07", "give one up: delete what the store has of it, and the spool's part"},
 		},
@@ -338,31 +340,38 @@ func (w *uploading) progress(u upload.Unfinished) (done func()) {
 	}
 }
 
-// named are the uploads that the arguments name, or all on which nobody works.
-func (w *uploading) named() ([]string, error) {
-	if len(w.c.args) > 0 {
-		return w.c.args, nil
-	}
-	list, err := upload.List(w.o.Spool)
-	if err != nil {
-		return nil, err
-	}
-	var dirs []string
-	for _, e := range list {
-		if e.State == "cut" || e.State == "ended" {
-			dirs = append(dirs, e.Spool)
+// unfinished are the uploads named, and of the spools named those on which nobody
+// works.
+func (w *uploading) unfinished(named []string) (dirs []string, err error) {
+	for _, arg := range named {
+		if _, err := os.Stat(arg); upload.IsUpload(arg) || err != nil && arg != w.o.Spool {
+			dirs = append(dirs, arg) // what is wrong with it is told when it is taken up
+			continue
+		}
+		list, err := upload.List(arg)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range list {
+			if e.State == "cut" || e.State == "ended" {
+				dirs = append(dirs, e.Spool)
+			}
 		}
 	}
 	return dirs, nil
 }
 
 func (w *uploading) resumeAll() int {
-	dirs, err := w.named()
+	named := w.c.args
+	if len(named) == 0 {
+		named = []string{w.o.Spool}
+	}
+	dirs, err := w.unfinished(named)
 	if err != nil {
 		return w.c.failed(err)
 	}
 	if len(dirs) == 0 && !w.json {
-		fmt.Fprintf(w.c.stdout, "nothing to finish in %s\n", w.o.Spool)
+		fmt.Fprintf(w.c.stdout, "nothing to finish in %s\n", strings.Join(named, ", "))
 	}
 	return w.each(dirs, func(dir string) int {
 		u, err := upload.TakeUp(dir, w.o)

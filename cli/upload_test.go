@@ -82,14 +82,14 @@ func TestUploadLeft(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.stdout.String()), &list); err != nil || len(list) != 2 {
 		t.Fatalf("%v: %s", err, p.stdout)
 	}
-	start(t, nil, "upload", "--resume", list[0].Spool).exit(0)
-	if !bytes.Equal(s.Object(bucket, "killed"), data) {
-		t.Error("the object differs from what was written")
-	}
 	if p = start(t, nil, "upload", "--list").exit(0); !strings.Contains(p.stdout.String(), "s3://"+bucket+"/stopped") {
 		t.Errorf("list:\n%s", p.stdout)
 	}
 	start(t, nil, "upload", "--abort", list[1].Spool).exit(0)
+	start(t, nil, "upload", "--resume", spool).exit(0)
+	if !bytes.Equal(s.Object(bucket, "killed"), data) {
+		t.Error("the object differs from what was written")
+	}
 	if u, k := s.Uploads(bucket), s.Keys(bucket); len(u) > 0 || len(k) != 1 {
 		t.Errorf("uploads %q, objects %q", u, k)
 	}

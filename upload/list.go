@@ -25,6 +25,12 @@ type Entry struct {
 	Error string `json:"error,omitempty"`
 }
 
+// IsUpload is whether the folder is that of one upload, rather than a spool.
+func IsUpload(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, journalName))
+	return err == nil
+}
+
 // List gives the uploads of a spool, the oldest first. A spool that is not there
 // has none.
 func List(root string) ([]Entry, error) {
@@ -42,7 +48,7 @@ func List(root string) ([]Entry, error) {
 	var entries []Entry
 	for _, d := range list {
 		dir := filepath.Join(root, d.Name())
-		if _, err := os.Stat(filepath.Join(dir, journalName)); err != nil || strings.HasPrefix(d.Name(), halfMade) {
+		if !IsUpload(dir) || strings.HasPrefix(d.Name(), halfMade) {
 			continue
 		}
 		entries = append(entries, look(dir))
