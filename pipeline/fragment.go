@@ -25,7 +25,7 @@ func FragmentOf(e Element, role Role, cat Catalog) (f Fragment, ok bool, err err
 		Output: kind,
 	}
 	if role == RoleSink {
-		f.Output = Kind{}
+		f.Output, f.Change = Kind{}, ChangeInBand // Format tells it
 		f.Nodes = append(f.Nodes, Node{Factory: "fakesink", Package: "libgstreamer1.0-0", Set: []Setting{
 			{Name: "sync", Value: "false"}, {Name: "async", Value: "false"}, {Name: "enable-last-sample", Value: "false"}}})
 	}

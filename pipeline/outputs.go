@@ -106,10 +106,21 @@ type Restart struct {
 	Final func(text string) bool
 }
 
+// Change is what an output does when its video goes on in another size or form,
+// as a source with on_format_change = "segment" has it.
+type Change int
+
+const (
+	ChangeRefused Change = iota // it has one size for all its length: the planner says so
+	ChangeInBand                // it goes on, as MPEG-TS can
+	ChangeAnew                  // it ends in good order and begins again, with the new size
+)
+
 // Segment has a sink's file go on in further files, each one whole by itself. A
 // part ends before a key frame, and the next begins with it, in sound as in
 // picture; no frame is lost between them or written twice.
 type Segment struct {
+	// Time and Size end a part besides a change of its video's size, which always does.
 	Time time.Duration // a part ends at the first key frame this far from its first; 0 is no bound
 	Size int64         // or, about, when it has so many bytes; 0 is no bound
 	// File is the path of part n, counted from 0, and the value that the last

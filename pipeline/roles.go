@@ -85,6 +85,9 @@ type Fragment struct {
 	Restart *Restart
 	// Segment has a sink's File go on in further files; nil does not.
 	Segment *Segment
+	// Change is what a sink without a Segment does when a video it takes goes on
+	// in another size; one with a Segment begins its next part.
+	Change Change
 	// Linger is how long a sink's elements are left alone behind the end of the
 	// stream, to send what they have taken.
 	Linger time.Duration

@@ -9,6 +9,7 @@ import (
 	_ "github.com/mpipe/mpipe/elements/browser"
 	_ "github.com/mpipe/mpipe/elements/encode"
 	_ "github.com/mpipe/mpipe/elements/filter"
+	_ "github.com/mpipe/mpipe/elements/process"
 	_ "github.com/mpipe/mpipe/elements/shmsrc"
 	_ "github.com/mpipe/mpipe/elements/sink"
 	_ "github.com/mpipe/mpipe/elements/wire"

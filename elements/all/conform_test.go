@@ -2,6 +2,7 @@ package all_test
 
 import (
 	"io"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -13,6 +14,8 @@ import (
 type discard struct{ io.Writer }
 
 func (discard) Close() error { return nil }
+
+var inverter string // the program of the stage process
 
 // props is what elements need that cannot do without.
 var props = map[string]func(t *testing.T) map[string]any{
@@ -31,6 +34,7 @@ var props = map[string]func(t *testing.T) map[string]any{
 		sink.ToWriter("conform", func() (io.WriteCloser, error) { return discard{io.Discard}, nil })
 		return map[string]any{"name": "conform"}
 	},
+	"process":   func(*testing.T) map[string]any { return map[string]any{"command": []string{inverter}} },
 	"scale":     func(*testing.T) map[string]any { return map[string]any{"width": int64(80), "height": int64(80)} },
 	"framerate": func(*testing.T) map[string]any { return map[string]any{"fps": "30"} },
 	"crop":      func(*testing.T) map[string]any { return map[string]any{"width": int64(80)} },
@@ -44,6 +48,10 @@ var elsewhere = map[string]bool{"tcp": true, "srt": true, "s3": true, "rtmp": tr
 
 // Every element that mpipe brings conforms.
 func TestEveryElementConforms(t *testing.T) {
+	inverter = filepath.Join(t.TempDir(), "invert")
+	if out, err := exec.Command("go", "build", "-o", inverter, "../../examples/invert").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	for _, reg := range ours() {
 		t.Run(reg.Type, func(t *testing.T) {
 			if elsewhere[reg.Type] {

@@ -27,7 +27,7 @@ func (d *Delivery) Declare(p *pipeline.Props, who string) {
 	p.Duration(&d.attachTimeout, "attach_timeout", "30s", "How long to wait for a "+who+"; \"0s\" is for ever.")
 	p.Duration(&d.stallTimeout, "stall_timeout", "0s", "End the recording with an error when a "+who+" gives nothing for so long; \"0s\" waits for ever.")
 	p.String(&d.onProducerExit, "on_producer_exit", "eos", "When the "+who+" dies: end the recording in good order, or wait for the next one.", pipeline.OneOf("eos", "wait"))
-	p.String(&d.onFormatChange, "on_format_change", "scale", "When a stream changes its format: scale to the first one, or fail.", pipeline.OneOf("scale", "fail"))
+	p.String(&d.onFormatChange, "on_format_change", "scale", formatChange, pipeline.OneOf("scale", "segment", "fail"))
 	p.Table(&d.streams, "streams", "Kinds of streams whose names do not begin with video or audio: { screen = \"video\" }.")
 	p.String(&d.addr, "ring", "", "Where tools such as mpipe ring stat find the memory between the "+who+" and the graph: unix:/path.sock; without it nowhere.")
 }

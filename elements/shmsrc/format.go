@@ -8,6 +8,9 @@ import (
 	"github.com/mpipe/mpipe/ring"
 )
 
+// formatChange describes on_format_change.
+const formatChange = "When a stream changes its format: scale to the first one between black bars; segment, where files go on in a new part with the new size and streams with it (sound is converted to its first format); or fail."
+
 // setFormat tells the outlet the format of the frames that follow.
 func (s *source) setFormat(p *pad, f ring.Frame) error {
 	rf, ok := s.reader.Format(f.Stream, f.FormatID)

@@ -71,7 +71,7 @@ func (s *source) Props(p *pipeline.Props) {
 	p.Strings(&s.allowUID, "allow_uid", "Users whose processes may write into the ring, by number or name; without it mpipe's own and root.")
 	p.String(&s.socketMode, "socket_mode", "0600", "Permissions of the socket, or of the two files of a named ring, in octal digits; a producer of another user needs to read and write.")
 	p.String(&s.onProducerExit, "on_producer_exit", "eos", "When the producer dies: end the recording in good order, or wait for the next one.", pipeline.OneOf("eos", "wait"))
-	p.String(&s.onFormatChange, "on_format_change", "scale", "When a stream changes its format: scale to the first one, or fail.", pipeline.OneOf("scale", "fail"))
+	p.String(&s.onFormatChange, "on_format_change", "scale", formatChange, pipeline.OneOf("scale", "segment", "fail"))
 	p.Table(&s.streams, "streams", "Kinds of streams whose names do not begin with video or audio: { screen = \"video\" }.")
 }
 

@@ -28,7 +28,7 @@ type file struct {
 }
 
 func (f *file) Props(p *pipeline.Props) {
-	p.String(&f.path, "path", "", "Where the file goes; missing folders are made.", pipeline.Required)
+	p.String(&f.path, "path", "", "Where the file goes; missing folders are made. With a number in it, as \"talk-%05d.mp4\", the recording is in parts, from 0 on: see segment, and on_format_change of sources.", pipeline.Required)
 	p.String(&f.container, "container", "", "The container; empty takes it from the ending of the path.",
 		pipeline.OneOf(append([]string{""}, containerNames()...)...))
 	p.Bool(&f.overwrite, "overwrite", false, "Replace a file that is already there.")
@@ -38,11 +38,11 @@ func (f *file) Props(p *pipeline.Props) {
 	p.Table(&f.raw, "gst", "Properties of the GStreamer muxer in its own words; they win over everything above.")
 }
 
-func (f *file) Check() error { return f.parts.check() }
+func (f *file) Check() error { return f.parts.check(f.inParts()) }
 
 // first is the file that is written first: of several, number 0.
 func (f *file) first() string {
-	if f.parts.table != nil {
+	if f.inParts() {
 		return numbered(f.path, 0)
 	}
 	return f.path
@@ -74,6 +74,7 @@ func (f *file) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		File:      f.first(),
 		Container: name,
 		Segment:   f.segment(),
+		Change:    changeIn(name),
 		Recovery:  c.recovery(f.recovery),
 	}, nil
 }

@@ -42,6 +42,7 @@ func (e *gstsink) Fragment(cat pipeline.Catalog) (pipeline.Fragment, error) {
 		return pipeline.Fragment{
 			Nodes:  []pipeline.Node{{Factory: e.element, Set: append(unsynced(f), pipeline.Settings(e.raw)...)}},
 			Inputs: []pipeline.Input{{Pad: pad.Name, Accepts: accepts, Max: 1}},
+			Change: pipeline.ChangeInBand, // as far as the element can
 		}, nil
 	}
 	return pipeline.Fragment{}, pipeline.At("element", "%s is no sink with a fixed input; take one that is, such as \"fakesink\" or \"udpsink\"", e.element)

@@ -19,5 +19,6 @@ func (null) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		},
 		Inputs: []pipeline.Input{{Pad: "sink_%u", Accepts: anyKind}},
 		Where:  "nowhere",
+		Change: pipeline.ChangeInBand,
 	}, nil
 }

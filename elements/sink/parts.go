@@ -25,7 +25,7 @@ func (s *parts) props(p *pipeline.Props) {
 }
 
 // check reads the table.
-func (s *parts) check() error {
+func (s *parts) check(inParts bool) error {
 	for key, v := range s.table {
 		text := fmt.Sprint(v)
 		var err error
@@ -48,7 +48,7 @@ func (s *parts) check() error {
 	if s.table != nil && s.time == 0 && s.size == 0 {
 		return pipeline.At("segment", `it says neither time nor size; write for example segment = { time = "10m" }`)
 	}
-	if s.index != "" && s.table == nil {
+	if s.index != "" && !inParts {
 		return pipeline.At("index", "an index is for a recording in several files; add segment = { time = … }, or take it away")
 	}
 	return nil
@@ -65,9 +65,15 @@ func numbered(path string, n int) string {
 	return fmt.Sprintf("%s-%05d%s", strings.TrimSuffix(path, ext), n, ext)
 }
 
+// inParts tells that the recording may be several files: the path says so by a
+// number in it, or segment.
+func (f *file) inParts() bool {
+	return f.parts.table != nil || counter.MatchString(filepath.Base(f.path))
+}
+
 // segment is what the run is told; nil for one file.
 func (f *file) segment() *pipeline.Segment {
-	if f.parts.table == nil {
+	if !f.inParts() {
 		return nil
 	}
 	return &pipeline.Segment{

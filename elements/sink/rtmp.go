@@ -86,6 +86,8 @@ func (r *rtmpSink) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 		},
 		Container: "flv", Where: r.place(), Live: true, QueueTime: rtmpQueue, Restart: again,
 		Recovery: "what was sent",
+		// Few servers and players follow another size within one stream.
+		Change: pipeline.ChangeAnew,
 	}, nil
 }
 

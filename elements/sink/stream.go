@@ -32,7 +32,16 @@ func streamable() []string {
 func muxed(name string, raw map[string]any, behind ...pipeline.Node) pipeline.Fragment {
 	c := containers[name]
 	mux := pipeline.Node{Factory: c.muxer, Package: c.pkg, Set: append(slices.Clone(streaming[name]), pipeline.Settings(raw)...)}
-	return pipeline.Fragment{Nodes: append([]pipeline.Node{mux}, behind...), Inputs: c.inputs, Container: name}
+	return pipeline.Fragment{Nodes: append([]pipeline.Node{mux}, behind...), Inputs: c.inputs, Container: name, Change: changeIn(name)}
+}
+
+// changeIn is how a container that nobody can begin anew follows a new size: in
+// MPEG-TS every key frame says what is needed to decode it.
+func changeIn(name string) pipeline.Change {
+	if name == "ts" {
+		return pipeline.ChangeInBand
+	}
+	return pipeline.ChangeRefused
 }
 
 // containersFor lists which of some containers hold a kind of stream.

@@ -44,6 +44,9 @@ func (t *tcp) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 	f := muxed(t.container, t.raw)
 	f.Where, f.Live, f.Restart = "tcp://"+t.addr, true, t.restart()
 	f.Recovery = "what was sent"
+	if f.Change == pipeline.ChangeRefused {
+		f.Change = pipeline.ChangeAnew
+	}
 	return f, nil
 }
 

@@ -179,15 +179,17 @@ func (b *builder) pad(s *Stage, o *outlet) {
 	src := b.insert(s, name, "appsrc", "", o.kind)
 	src.Source, src.Pad = true, o.ref.Pad
 	o.node = src.ID
-	if scales(s) {
-		b.canvas(s, o, name)
+	switch policy := onFormatChange(s); {
+	case policy == changeScale:
+		b.canvas(s, o, name, `keeps to the first frame's format when it changes (on_format_change = "scale")`)
+	case policy == changeSegment && o.kind == pipeline.RawAudio:
+		b.canvas(s, o, name, "keeps to the first packet's format: files are cut for pictures alone")
 	}
 	b.tee(s, o)
 }
 
 // canvas keeps the format of a pad at what came first.
-func (b *builder) canvas(s *Stage, o *outlet, name string) {
-	const why = `keeps to the first frame's format when it changes (on_format_change = "scale")`
+func (b *builder) canvas(s *Stage, o *outlet, name, why string) {
 	var chain []*Node
 	switch o.kind {
 	case pipeline.RawVideo:
@@ -329,6 +331,9 @@ func (b *builder) output(s *Stage, f *fragment) {
 		o.Streams = append(o.Streams, OutputStream{
 			Edge: edge(ref, s), Kind: b.outs[ref.String()].kind, From: ref.String(),
 		})
+	}
+	if len(b.changing(s, false)) > 0 {
+		o.Change = changeOf(f)
 	}
 	b.plan.Outputs = append(b.plan.Outputs, o)
 }

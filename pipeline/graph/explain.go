@@ -277,6 +277,9 @@ func (p *Plan) explainOutputs(w io.Writer) {
 		for _, s := range o.Streams {
 			fmt.Fprintf(w, "        %s from %s\n", s.Kind, s.From)
 		}
+		if o.Change != "" {
+			fmt.Fprintf(w, "        when the picture changes its size: %s\n", o.Change)
+		}
 		if o.Recovery != "" {
 			fmt.Fprintf(w, "        after a kill -9: %s\n", o.Recovery)
 		}

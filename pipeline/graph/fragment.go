@@ -159,7 +159,7 @@ func (p *planner) support() {
 	for _, s := range p.graph.Stages {
 		if s.Role == pipeline.RoleSource {
 			needs["appsrc"] = basePackage
-			if scales(s) {
+			if policy := onFormatChange(s); policy == changeScale || policy == changeSegment {
 				needs["videoconvertscale"], needs["audioconvert"], needs["audioresample"] = basePackage, basePackage, basePackage
 				needs["capsfilter"] = corePackage
 			}
@@ -187,10 +187,3 @@ const (
 	basePackage = "gstreamer1.0-plugins-base"
 	corePackage = "libgstreamer1.0-0"
 )
-
-// scales tells whether a source wants every later format scaled to its first.
-// A source says so by a method OnFormatChange that gives "scale".
-func scales(s *Stage) bool {
-	c, ok := s.Element.(interface{ OnFormatChange() string })
-	return ok && strings.EqualFold(c.OnFormatChange(), "scale")
-}

@@ -76,6 +76,10 @@ type Output struct {
 	Recovery  string         `json:"recovery,omitempty"` // what is left after a kill -9
 	Streams   []OutputStream `json:"streams"`
 
+	// Change, on an output whose video may change its size, says what is done then:
+	// "new part", "in band" or "made anew"; "" where it cannot.
+	Change string `json:"change,omitempty"`
+
 	Restart *pipeline.Restart `json:"-"`
 	Segment *pipeline.Segment `json:"-"`
 	Linger  time.Duration     `json:"-"`
@@ -113,6 +117,7 @@ func newPlan(g *Graph, cat pipeline.Catalog, errs *problems) (*Plan, error) {
 	p.callFragments()
 	p.transcode()
 	p.matchInputs()
+	p.changes()
 	p.sameFiles()
 	p.support()
 	if err := errs.sorted(); err != nil {

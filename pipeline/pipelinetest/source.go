@@ -47,7 +47,7 @@ func (l *lender) Props(p *pipeline.Props) {
 	p.Int(&l.fail, "fail", 0, "Fail at this frame.")
 	p.Int(&l.resize, "resize", 0, "Halve the height from this frame on.")
 	p.Duration(&l.slow, "slow", "0s", "Wait before each frame.")
-	p.String(&l.onChange, "on_format_change", "scale", "As for a ring.", pipeline.OneOf("scale", "fail"))
+	p.String(&l.onChange, "on_format_change", "scale", "As for a ring.", pipeline.OneOf("scale", "segment", "fail"))
 }
 
 func (l *lender) OnFormatChange() string { return l.onChange }

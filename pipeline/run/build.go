@@ -96,6 +96,8 @@ func (r *runner) addOutlet(n *graph.Node) {
 			o.canvas = c.ID
 		}
 	}
+	c, ok := stageByID(r.plan.Graph, n.Stage).Element.(interface{ OnFormatChange() string })
+	o.free = ok && c.OnFormatChange() == "segment"
 	if r.outlets[n.Stage] == nil {
 		r.outlets[n.Stage] = map[string]*outlet{}
 	}

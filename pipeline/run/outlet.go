@@ -21,6 +21,7 @@ type outlet struct {
 	gst    *gstbin.Pipeline
 	line   *pipeline.Timeline
 	canvas string // id of the capsfilter that keeps the first format; "" for none
+	free   bool   // the format may change, and goes on as it is
 	first  string // the first format's caps; "" before it
 
 	mu     sync.Mutex
@@ -99,8 +100,8 @@ func (o *outlet) SetFormat(f pipeline.Format) error {
 				return err
 			}
 		}
-	case o.canvas == "" && caps != o.first:
-		return fmt.Errorf(`stream %s changed its format from %s to %s; set on_format_change = "scale" to go on at the first size`, o.pad, o.first, caps)
+	case o.canvas == "" && !o.free && caps != o.first:
+		return fmt.Errorf(`stream %s changed its format from %s to %s; set on_format_change = "scale" to go on at the first size, or "segment" to go on in a new part`, o.pad, o.first, caps)
 	}
 	if err := o.feed.SetFormat(f); err != nil {
 		return err

@@ -133,6 +133,9 @@ func (o *output) countEncoders() error {
 func (o *output) addGate() error {
 	p := o.run.gst
 	o.gate = p.NewGate()
+	if o.Change == graph.NewPart || o.Change == graph.MadeAnew {
+		o.gate.CutAtFormats()
+	}
 	for _, n := range o.lanes {
 		if err := o.gate.Lane(p, n.ID, n.Kind.Media == pipeline.Video, limits(n)); err != nil {
 			return err

@@ -69,6 +69,12 @@ func (o *output) cutBySize() {
 // endPart keeps the account of a part, and makes the next one when more follows.
 func (o *output) endPart() (more bool, err error) {
 	more, began := o.gate.WasCut()
+	if o.Segment == nil { // of a stream, whose account is kept as a whole
+		if !more {
+			return false, nil
+		}
+		return true, o.make()
+	}
 	p := pipeline.Part{File: o.Segment.File(len(o.parts))}
 	if len(o.parts) > 0 { // the first keeps the recording's own time, the others begin at 0
 		p.Start = max(0, began)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/mpipe/mpipe/pipeline"
+	"github.com/mpipe/mpipe/pipeline/graph"
 )
 
 const (
@@ -57,7 +58,7 @@ func (o *output) live() error {
 	for {
 		began := time.Now()
 		worked, err := o.attempt(ctx)
-		if err == nil && o.Segment != nil {
+		if err == nil && (o.Segment != nil || o.Change == graph.MadeAnew) {
 			more, err := o.endPart()
 			if more && err == nil {
 				continue

@@ -32,6 +32,7 @@ func TestGraphs(t *testing.T) {
 		"everywhere.toml":   {"a.mp4", pattern, []string{""}, "h264 opus"},
 		"preview.toml":      {"a", pattern, []string{".mp4"}, "h264 opus"},
 		"grid.toml":         {"a.mp4", pattern, nil, ""},
+		"process.toml":      {"a.mp4", pattern, nil, ""},
 	}
 	store := startStore(t)
 	t.Setenv("MPIPE_SPOOL", t.TempDir())
@@ -58,6 +59,9 @@ func TestGraphs(t *testing.T) {
 			if name == "grid.toml" { // nobody is given up, however busy the machine is
 				more = []string{"--set", "picture.wait=30s", "--set", "sound.wait=30s"}
 			}
+			if name == "process.toml" {
+				more = []string{"--param", "filter=" + inverter(t)}
+			}
 			r := recordTo(t, file, ringName(), k.out, more...)
 			if name == "grid.toml" {
 				start(t, "feed", "--ring", r.ring+"-b", "--pattern", "640x360@30", "--duration", "2s", "--pace", "reader")
@@ -78,6 +82,8 @@ func TestGraphs(t *testing.T) {
 				small(t, r.out+"-small.mp4")
 			case "grid.toml":
 				grid(t, r.out)
+			case "process.toml":
+				whole(t, turnedBack(t, r.out), 90)
 			}
 			for _, ending := range k.files {
 				if filepath.Ext(k.out) == ".m3u8" {

@@ -49,7 +49,11 @@ struct MpipeGate {
   gboolean begun; /* the attached output has its first frame */
   gint64 began;   /* running time of that; -1 before */
   gint64 span;    /* how long the output may be; -1 for ever */
-  gint64 cut;     /* running time at which the next output begins; -1 unknown */
+  gint64 cut;     /* running time at which the next output's first frame of the lead is decoded; -1 unknown */
+  gint64 cut_shown; /* and is shown: there the other lanes are cut */
+  gboolean by_format; /* it is also cut where the lead's caps change */
+  GstCaps *form;      /* of the lead in the attached output; NULL before its first frame */
+  gint64 arrived;     /* running time of the latest frame of the lead that came */
 };
 
 static GstBuffer *
@@ -64,16 +68,29 @@ is_key (gpointer sample)
   return !GST_BUFFER_FLAG_IS_SET (buffer_of (sample), GST_BUFFER_FLAG_DELTA_UNIT);
 }
 
+static gint64
+running (gpointer sample, GstClockTime t)
+{
+  guint64 at = 0;
+  if (!GST_CLOCK_TIME_IS_VALID (t))
+    return 0;
+  int sign = gst_segment_to_running_time_full (gst_sample_get_segment (sample), GST_FORMAT_TIME, t, &at);
+  return sign < 0 ? -(gint64) at : (gint64) at;
+}
+
 /* Running time at which a frame is decoded, in ns; negative before zero. */
 static gint64
 time_of (gpointer sample)
 {
-  GstClockTime t = GST_BUFFER_DTS_OR_PTS (buffer_of (sample));
-  guint64 running = 0;
-  if (!GST_CLOCK_TIME_IS_VALID (t))
-    return 0;
-  int sign = gst_segment_to_running_time_full (gst_sample_get_segment (sample), GST_FORMAT_TIME, t, &running);
-  return sign < 0 ? -(gint64) running : (gint64) running;
+  return running (sample, GST_BUFFER_DTS_OR_PTS (buffer_of (sample)));
+}
+
+/* The same of when it is shown; with B frames that is later. */
+static gint64
+shown_at (gpointer sample)
+{
+  GstBuffer *b = buffer_of (sample);
+  return running (sample, GST_BUFFER_PTS_IS_VALID (b) ? GST_BUFFER_PTS (b) : GST_BUFFER_DTS (b));
 }
 
 static gint64
@@ -152,18 +169,41 @@ lead (MpipeGate *g)
   return v ? v : &g->lanes[0];
 }
 
+/* Whether a frame of the lead has another form than the output's: in anything
+ * but its rate, which every container can follow. */
+static gboolean
+is_other_form (MpipeGate *g, gpointer sample)
+{
+  GstCaps *caps = gst_sample_get_caps (sample);
+  if (!g->by_format || !g->form || !caps || caps == g->form)
+    return FALSE;
+  GstCaps *a = gst_caps_copy (caps), *b = gst_caps_copy (g->form);
+  gst_structure_remove_field (gst_caps_get_structure (a, 0), "framerate");
+  gst_structure_remove_field (gst_caps_get_structure (b, 0), "framerate");
+  gboolean other = !gst_caps_is_equal (a, b);
+  gst_caps_unref (a);
+  gst_caps_unref (b);
+  if (!other) /* the next comparison is one of pointers */
+    gst_caps_replace (&g->form, caps);
+  return other;
+}
+
 /* Finds where the next output begins: at a key frame of the lead that is late
- * enough. It may wait in the queue behind others. */
+ * enough, or at one of another form. It may wait in the queue behind others. */
 static void
 find_cut (MpipeGate *g)
 {
-  if (g->span < 0 || g->cut >= 0 || g->began < 0)
+  if ((g->span < 0 && !g->by_format) || g->cut >= 0 || g->began < 0)
     return;
-  for (GList *i = lead (g)->queue.head; i; i = i->next)
-    if (is_key (i->data) && time_of (i->data) > g->began && time_of (i->data) >= g->began + g->span) {
-      g->cut = time_of (i->data);
+  for (GList *i = lead (g)->queue.head; i; i = i->next) {
+    gint64 at = shown_at (i->data);
+    gboolean late = g->span >= 0 && is_key (i->data) && at > g->began && at >= g->began + g->span;
+    if (late || is_other_form (g, i->data)) {
+      g->cut = MAX (time_of (i->data), 0);
+      g->cut_shown = at;
       return;
     }
+  }
 }
 
 /* Whether the head of a lane is not for the present output: it lies behind the
@@ -173,10 +213,12 @@ static gboolean
 is_behind (MpipeGate *g, Lane *l, gboolean *over)
 {
   gint64 t = time_of (g_queue_peek_head (&l->queue));
-  *over = g->cut >= 0 && t >= g->cut;
-  if (*over || g->span < 0 || g->cut >= 0 || l == lead (g) || g->began < 0)
+  *over = g->cut >= 0 && t >= (l == lead (g) ? g->cut : g->cut_shown);
+  if (*over || g->cut >= 0 || l == lead (g) || g->began < 0)
     return *over;
-  return t >= g->began + g->span && !is_full (lead (g)) && !lead (g)->eos_in;
+  /* Nobody knows when a form changes: nothing goes ahead of the lead. */
+  gboolean ahead = (g->span >= 0 && t >= g->began + g->span) || (g->by_format && t >= g->arrived);
+  return ahead && !is_full (lead (g)) && !lead (g)->eos_in;
 }
 
 /* Whether a frame that came may be queued, by the policy of a lane that drops. */
@@ -212,7 +254,7 @@ begin (MpipeGate *g)
   if (v && g->rebase)
     while (!g_queue_is_empty (&v->queue) && !is_key (g_queue_peek_head (&v->queue)))
       drop_head (v);
-  if (!g->rebase && g->span < 0) {
+  if (!g->rebase && g->span < 0 && !g->by_format) {
     g->begun = TRUE;
     return TRUE;
   }
@@ -220,13 +262,16 @@ begin (MpipeGate *g)
     g->begun = first->eos_in; /* nothing will begin it */
     return g->begun;
   }
-  gint64 t = time_of (g_queue_peek_head (&first->queue));
+  gint64 t = shown_at (g_queue_peek_head (&first->queue));
   g->began = t;
   g->begun = TRUE;
+  gst_caps_replace (&g->form, gst_sample_get_caps (g_queue_peek_head (&first->queue)));
   if (!g->rebase)
     return TRUE;
-  forget_before (g, t);
   for (int i = 0; i < g->n; i++) {
+    Lane *l = &g->lanes[i];
+    while (l != first && !g_queue_is_empty (&l->queue) && shown_at (g_queue_peek_head (&l->queue)) < t)
+      drop_head (l);
     GstPad *pad = gst_element_get_static_pad (GST_ELEMENT (g->lanes[i].src), "src");
     gst_pad_set_offset (pad, -t);
     gst_object_unref (pad);
@@ -284,6 +329,8 @@ on_new_sample (GstAppSink *sink, gpointer data)
   /* Codecs of sound send their headers in the stream; muxers take them from the
    * caps. They are passed on but are no frames. */
   l->frames++;
+  if (l == lead (g))
+    g->arrived = time_of (s);
   if (!g->attached && may_drop (l) && (l->video ? is_key (s) && (g->used || is_full (l)) : !first_video (g) && is_full (l)))
     forget_before (g, l->video ? time_of (s) : time_of (g_queue_peek_head (&l->queue)) + 1);
   while (!g->shut && !g->ended && !may_drop (l) && is_full (l))
@@ -326,7 +373,7 @@ mpipe_gate_new (void)
   MpipeGate *g = g_new0 (MpipeGate, 1);
   g_mutex_init (&g->lock);
   g_cond_init (&g->room);
-  g->span = g->cut = g->began = -1;
+  g->span = g->cut = g->began = g->arrived = -1;
   return g;
 }
 
@@ -406,6 +453,12 @@ mpipe_gate_cut (MpipeGate *g, int64_t span)
   g_mutex_unlock (&g->lock);
 }
 
+void
+mpipe_gate_cut_at_formats (MpipeGate *g)
+{
+  g->by_format = TRUE;
+}
+
 int
 mpipe_gate_was_cut (MpipeGate *g, int64_t *began)
 {
@@ -458,6 +511,7 @@ mpipe_gate_free (MpipeGate *g)
     clear (&g->lanes[i]);
     gst_object_unref (g->lanes[i].sink);
   }
+  gst_caps_replace (&g->form, NULL);
   g_mutex_clear (&g->lock);
   g_cond_clear (&g->room);
   g_free (g);

@@ -98,6 +98,10 @@ func (g *Gate) Attach(p *Pipeline, ids []string, rebase bool) {
 // span of 0 takes the next key frame.
 func (g *Gate) Cut(span time.Duration) { C.mpipe_gate_cut(g.c, C.int64_t(span)) }
 
+// CutAtFormats has every output, too, end where the form of the first video
+// stream changes in more than its frame rate. It is called before anything plays.
+func (g *Gate) CutAtFormats() { C.mpipe_gate_cut_at_formats(g.c) }
+
 // WasCut tells that the output was ended by a cut, so that more follows, and the
 // running time of its first frame, -1 when it had none.
 func (g *Gate) WasCut() (cut bool, began time.Duration) {

@@ -30,6 +30,8 @@ void mpipe_gate_attach (MpipeGate *g, GstElement **srcs, int rebase);
  * frame; what follows is for the next attach. A span of 0 takes the next key
  * frame there is. */
 void mpipe_gate_cut (MpipeGate *g, int64_t span);
+/* Ends each output, too, before the first frame of the lead in another form. */
+void mpipe_gate_cut_at_formats (MpipeGate *g);
 /* Whether the output was ended by a cut; began is the running time of its first
  * frame, -1 when it had none. */
 int mpipe_gate_was_cut (MpipeGate *g, int64_t *began);
