@@ -97,7 +97,7 @@ on_data (GstPad *pad, GstPadProbeInfo *info, gpointer data)
   } else if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
     GstClockTime end = running_end (in, GST_PAD_PROBE_INFO_BUFFER (info));
     in->stats.frames++;
-    if (end <= in->passed) {
+    if (in->passed > 0 && end <= in->passed) { /* without a duration the very first may end at 0 */
       in->stats.late++;
       if (in->pictures)
         info->data = stamp_at (in, GST_PAD_PROBE_INFO_BUFFER (info), in->passed);
