@@ -49,7 +49,7 @@ demo: build ## record ten seconds of another process into out/demo.mp4
 
 demo-browser: build ## record a page in a headless Chromium into out/page.mp4
 	@mkdir -p out && rm -f out/page.mp4
-	bin/mpipe browser run test/browser/testdata/tab.html --size 640x360 --graph graphs/browser.toml --param out=out/page.mp4
+	bin/mpipe browser run browser/example/tab.html --size 640x360 --graph graphs/browser.toml --param out=out/page.mp4
 	bin/mpipe measure out/page.mp4
 
 clean: ## remove what was built and recorded
