@@ -1,7 +1,7 @@
 # Run `make` for the list of targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint bench soak demo demo-browser clean
+.PHONY: help setup build test lint bench soak demo clean
 
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
@@ -44,13 +44,8 @@ SOAK ?= 2m
 soak: setup ## run the ring for SOAK=2m with processes that die, and account for every frame
 	MPIPE_SOAK=$(SOAK) go test -run '^TestSoak$$' -v -count=1 -timeout 0 ./ring
 
-demo: build ## record ten seconds of another process into out/demo.mp4
+demo: build ## record a page in a headless Chromium into out/demo.mp4, or a test pattern without one
 	@scripts/demo
-
-demo-browser: build ## record a page in a headless Chromium into out/page.mp4
-	@mkdir -p out && rm -f out/page.mp4
-	bin/mpipe browser run test/browser/testdata/tab.html --size 640x360 --graph graphs/browser.toml --param out=out/page.mp4
-	bin/mpipe measure out/page.mp4
 
 clean: ## remove what was built and recorded
 	rm -rf bin out

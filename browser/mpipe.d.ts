@@ -110,6 +110,11 @@ export interface Writer extends EventTarget {
   write(stream: string, data: ArrayBuffer | SharedArrayBuffer | ArrayBufferView | VideoFrame, options?: WriteOptions): Promise<boolean>;
   /** Writes what an audio node plays, through an AudioWorklet, into an audio stream. */
   listen(node: AudioNode, stream?: string): Promise<void>;
+  /**
+   * Goes on in a captured stream with another track of its kind: of a participant that
+   * came back, or another camera. The track before is no longer read.
+   */
+  replaceTrack(stream: string, track: MediaStreamTrack): void;
   /** As of the stream's latest write: what a page paces itself by. */
   fill(stream: string): Fill;
   stats(): Promise<StreamStats[]>;

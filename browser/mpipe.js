@@ -22,6 +22,7 @@ class Writer extends EventTarget {
     this.fills = streams.map(() => ({ used: 0, capacity: 0, held: 0 }));
     this.state = "opening";
     this.nodes = [];
+    this.tracks = []; // by stream: how its track is followed
     this.worker = startWorker();
     this.worker.onmessage = ({ data }) => this.heard(data);
     // A page that is left may be kept, frozen, for the way back, and its files with
@@ -143,6 +144,13 @@ class Writer extends EventTarget {
     return this.ask("stats").then((r) => r.streams);
   }
 
+  replaceTrack(name, track) {
+    const stream = this.index(name), { kind } = this.streams[stream];
+    if (!this.tracks[stream]) throw new TypeError(`mpipe: stream "${name}" has no track; the page writes it`);
+    if (track.kind !== kind) throw new TypeError(`mpipe: a track of ${track.kind} for stream "${name}", which is ${kind}`);
+    this.follow(stream, track);
+  }
+
   async listen(node, name = "audio") {
     const stream = this.index(name), { channels } = this.streams[stream];
     const ctx = node.context;
@@ -233,7 +241,8 @@ export async function capture(source, options = {}) {
   try {
     await w.open(rest);
     taps.forEach(([track, rate], i) => {
-      w.follow(i, track, track.kind === "video" ? { frameRate: rate, pace, queue: 8 } : { channels, origin: performance.timeOrigin, queue: 100 });
+      w.tracks[i] = track.kind === "video" ? { frameRate: rate, pace, queue: 8 } : { channels, origin: performance.timeOrigin, queue: 100 };
+      w.follow(i, track);
     });
     return w;
   } catch (e) {
@@ -243,7 +252,8 @@ export async function capture(source, options = {}) {
 }
 
 // follow has the Worker read a track.
-Writer.prototype.follow = function follow(stream, track, options) {
+Writer.prototype.follow = function follow(stream, track) {
+  const options = this.tracks[stream];
   if (typeof MediaStreamTrackProcessor !== "undefined") {
     const { readable } = new MediaStreamTrackProcessor({ track, maxBufferSize: options.queue });
     this.tell("track", { stream, readable, options }, [readable]);

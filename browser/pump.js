@@ -59,8 +59,8 @@ export class Pacer {
   }
 }
 
-export async function pumpVideo(session, stream, readable, { frameRate, pace = true, convert }) {
-  const reader = readable.getReader(), clock = new Clock(), pacer = new Pacer();
+export async function pumpVideo(session, stream, reader, { frameRate, pace = true, convert }) {
+  const clock = new Clock(), pacer = new Pacer();
   let buffer = new Uint8Array(0), last;
   for (;;) {
     const { value: frame, done } = await reader.read();
@@ -131,8 +131,8 @@ class Sound {
 }
 
 // pumpAudio takes the AudioData of a track; origin is the page's performance.timeOrigin.
-export async function pumpAudio(session, stream, readable, { channels, origin }) {
-  const reader = readable.getReader(), clock = new Clock(), sound = new Sound(session, stream, channels);
+export async function pumpAudio(session, stream, reader, { channels, origin }) {
+  const clock = new Clock(), sound = new Sound(session, stream, channels);
   const timer = setInterval(() => session.state === "live" && sound.idle(performance.now()), 50);
   let one = new Float32Array(0), all = new Float32Array(0);
   try {

@@ -5,6 +5,7 @@ import { pumpAudio, pumpSound, pumpVideo } from "./pump.js";
 
 let session;
 const ports = [];
+const tracks = []; // by stream: what reads its track
 
 const here = (absolute) => absolute - performance.timeOrigin;
 
@@ -40,8 +41,10 @@ const ops = {
   },
   track({ stream, readable, track, options }) {
     if (track) readable = new MediaStreamTrackProcessor({ track, maxBufferSize: options.queue }).readable;
-    (options.channels ? pumpAudio : pumpVideo)(session, stream, readable, options).then(
-      () => postMessage({ event: "track", stream }),
+    tracks[stream]?.cancel().catch(() => {}); // the one before, when a track is replaced
+    const reader = (tracks[stream] = readable.getReader());
+    (options.channels ? pumpAudio : pumpVideo)(session, stream, reader, options).then(
+      () => tracks[stream] === reader && postMessage({ event: "track", stream }),
       (e) => postMessage({ event: "error", message: e.message }),
     );
   },

@@ -71,6 +71,19 @@ func TestComposeLayouts(t *testing.T) {
 	}
 }
 
+// Frames of which only the stamp is known, as a MediaStream gives them, from zero on.
+func TestComposeWithoutDurations(t *testing.T) {
+	path, m := record(t, "video", several("video", pieces, "bare = true\nframes = 30\nluma = 60\nstep = 2", "bare = true\nframes = 30\nluma = 120"), run.Options{})
+	f := watch(t, path)
+	if len(f.frames) < 29 || len(f.frames) > 31 {
+		t.Fatalf("%d pictures, want 30", len(f.frames))
+	}
+	f.spots(t, 10, map[[2]int]int{{160, 180}: 80, {480, 180}: 120})
+	if in := m.Stages["it"].Inputs; in[0].Late+in[1].Late != 0 {
+		t.Errorf("the account of the inputs says %+v", in)
+	}
+}
+
 // What is cut off is what has no place.
 func TestComposeCovers(t *testing.T) {
 	long(t)

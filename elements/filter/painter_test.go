@@ -25,6 +25,7 @@ type painter struct {
 	from, hole, stall          time.Duration
 	holeAt                     int
 	pace, delay                time.Duration
+	bare                       bool
 
 	env *pipeline.SourceEnv
 	mem []byte
@@ -45,6 +46,7 @@ func (p *painter) Props(s *pipeline.Props) {
 	s.Duration(&p.hole, "hole", "0s", "How far they jump.")
 	s.Duration(&p.stall, "stall", "0s", "How long nothing comes then.")
 	s.Duration(&p.pace, "pace", "0s", "Wait before each frame.")
+	s.Bool(&p.bare, "bare", false, "Frames without a duration.")
 	s.Duration(&p.delay, "delay", "0s", "Wait before the format is told.")
 }
 
@@ -142,7 +144,11 @@ func (p *painter) push(ctx context.Context, pad string, o pipeline.Outlet, n int
 		p.paint(data, n)
 	}
 	p.cell(i).Held.Store(1)
-	return o.Push(&pipeline.Borrowed{Data: data, PTS: at, Duration: time.Second / time.Duration(p.fps), Cell: p.cell(i)})
+	length := time.Second / time.Duration(p.fps)
+	if p.bare {
+		length = 0
+	}
+	return o.Push(&pipeline.Borrowed{Data: data, PTS: at, Duration: length, Cell: p.cell(i)})
 }
 
 func (p *painter) paint(data []byte, n int) {

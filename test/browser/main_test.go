@@ -42,6 +42,7 @@ func testMain(m *testing.M) int {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/mpipe/", http.StripPrefix("/mpipe/", http.FileServerFS(page.Files())))
+	mux.Handle("/example/", http.StripPrefix("/example/", http.FileServerFS(os.DirFS("../../browser/example"))))
 	mux.Handle("/", http.FileServerFS(os.DirFS("testdata")))
 	srv := httptest.NewServer(mux)
 	defer srv.Close()
@@ -86,7 +87,12 @@ func open(t *testing.T, b *chromium.Browser, params ...string) *tab {
 		k, v, _ := strings.Cut(kv, "=")
 		q.Set(k, v)
 	}
-	if err := p.Load(t.Context(), site+"/page.html?"+q.Encode()); err != nil {
+	return load(t, p, "/page.html?"+q.Encode())
+}
+
+func load(t *testing.T, p *chromium.Page, path string) *tab {
+	t.Helper()
+	if err := p.Load(t.Context(), site+path); err != nil {
 		t.Fatal(err)
 	}
 	return &tab{p, t}
@@ -178,12 +184,16 @@ func record(t *testing.T, source, name string, args ...string) *recording {
 
 func recordGraph(t *testing.T, graph, out string, args ...string) *recording {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "graph.toml")
+	file := filepath.Join(t.TempDir(), "graph.toml")
 	if err := os.WriteFile(file, []byte(graph), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := &recording{t: t, out: out, manifest: filepath.Join(dir, "manifest.json"), done: make(chan struct{})}
+	return recordFile(t, file, out, args...)
+}
+
+func recordFile(t *testing.T, file, out string, args ...string) *recording {
+	t.Helper()
+	r := &recording{t: t, out: out, manifest: filepath.Join(t.TempDir(), "manifest.json"), done: make(chan struct{})}
 	r.cmd = exec.Command(mpipe, append([]string{"run", file, "--manifest", r.manifest, "--progress", "1s"}, args...)...)
 	r.cmd.Stderr = &r.err
 	if err := r.cmd.Start(); err != nil {

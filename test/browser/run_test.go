@@ -15,7 +15,7 @@ import (
 func TestBrowserRun(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "tab.mp4")
 	r := &recording{t: t, out: out, manifest: filepath.Join(t.TempDir(), "m.json"), done: make(chan struct{})}
-	r.cmd = exec.Command(mpipe, "browser", "run", "testdata/tab.html", "--size", "640x360", "--graph", "../../graphs/browser.toml", "--param", "out="+out, "--manifest", r.manifest)
+	r.cmd = exec.Command(mpipe, "browser", "run", "../../browser/example/tab.html", "--size", "640x360", "--graph", "../../graphs/browser.toml", "--param", "out="+out, "--manifest", r.manifest)
 	r.cmd.Stderr = &r.err
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)

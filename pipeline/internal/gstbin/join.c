@@ -96,8 +96,13 @@ on_data (GstPad *pad, GstPadProbeInfo *info, gpointer data)
     /* neither a frame nor an end of being silent */
   } else if (info->type & GST_PAD_PROBE_TYPE_BUFFER) {
     GstClockTime end = running_end (in, GST_PAD_PROBE_INFO_BUFFER (info));
+    if (end <= in->passed && GST_BUFFER_FLAG_IS_SET (GST_PAD_PROBE_INFO_BUFFER (info), GST_BUFFER_FLAG_GAP)) {
+      /* A source's own filling, seconds late: the input still says nothing. */
+      g_mutex_unlock (&j->lock);
+      return GST_PAD_PROBE_DROP;
+    }
     in->stats.frames++;
-    if (end <= in->passed) {
+    if (in->passed > 0 && end <= in->passed) { /* without a duration the very first may end at 0 */
       in->stats.late++;
       if (in->pictures)
         info->data = stamp_at (in, GST_PAD_PROBE_INFO_BUFFER (info), in->passed);

@@ -293,6 +293,7 @@ mpipe_feed_fill (MpipeFeed *f, int64_t pts, int64_t duration)
   }
   GST_BUFFER_PTS (b) = (GstClockTime) pts;
   GST_BUFFER_DURATION (b) = (GstClockTime) duration;
+  GST_BUFFER_FLAG_SET (b, GST_BUFFER_FLAG_GAP); /* join.c asks */
   __atomic_store_n (&f->tap->hungry, 0, __ATOMIC_SEQ_CST);
   return gst_app_src_push_buffer (f->src, b);
 }

@@ -4,7 +4,7 @@
 // (wait for room instead of dropping).
 
 import { capture, writer } from "/mpipe/mpipe.js";
-import { click, draw, flashes, paint } from "./pattern.js";
+import { click, draw, flashes, paint } from "/example/pattern.js";
 
 const q = Object.fromEntries(new URLSearchParams(location.search));
 const w = +(q.w || 640), h = +(q.h || 360), fps = +(q.fps || 30), frames = +(q.frames || 0);
