@@ -100,6 +100,12 @@ func (s *Stage) PosOf(key string) pipeline.Pos {
 // Specs are the stage's properties, whose Set stores into its element.
 func (s *Stage) Specs() []*pipeline.Spec { return s.specs }
 
+// Become gives the stage another element, as when an encoder is swapped while it
+// runs; specs set the properties of that one.
+func (s *Stage) Become(typ string, e pipeline.Element, specs []*pipeline.Spec) {
+	s.Type, s.Element, s.specs = typ, e, specs
+}
+
 // has tells whether the file or the command line sets a key of the stage.
 func (s *Stage) has(key string) bool {
 	if s.mark == nil {

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/mpipe/mpipe/pipeline"
+	"github.com/mpipe/mpipe/pipeline/feed/pattern"
 )
 
 func init() {
@@ -18,13 +19,14 @@ func init() {
 // Source is the type of a source without a ring, for graphs of tests: .video is
 // 160x120 I420 at 30 frames a second, .audio stereo S16LE at 48 kHz, as fast as
 // they are taken, lent as a ring lends them. It has the properties frames (0 is
-// endless), fail and resize (at which frame), slow (a wait before each) and
-// none (end at once).
+// endless), fail and resize (at which frame), slow (a wait before each), none (end at once)
+// and numbered (the test pattern, with each frame's number in the picture).
 const Source = "lender"
 
 type lender struct {
 	frames   int
 	none     bool
+	numbered bool
 	fail     int
 	resize   int
 	slow     time.Duration
@@ -32,6 +34,7 @@ type lender struct {
 
 	env *pipeline.SourceEnv
 	mem []byte
+	pic *pattern.Video // of numbered frames
 }
 
 const (
@@ -44,6 +47,7 @@ const (
 func (l *lender) Props(p *pipeline.Props) {
 	p.Int(&l.frames, "frames", 60, "Frames to give; 0 is endless.")
 	p.Bool(&l.none, "none", false, "End without a frame.")
+	p.Bool(&l.numbered, "numbered", false, "Draw the test pattern with the frame's number.")
 	p.Int(&l.fail, "fail", 0, "Fail at this frame.")
 	p.Int(&l.resize, "resize", 0, "Halve the height from this frame on.")
 	p.Duration(&l.slow, "slow", "0s", "Wait before each frame.")
@@ -64,6 +68,12 @@ func (l *lender) Output(pad string) (pipeline.Kind, error) {
 
 func (l *lender) Open(_ context.Context, env *pipeline.SourceEnv) (err error) {
 	l.env = env
+	if l.numbered {
+		planes := pattern.Layout{Width: lw, Height: lh, Strides: [3]int{lw, lw / 2, lw / 2}, Offsets: [3]int{0, lw * lh, lw * lh * 5 / 4}}
+		if l.pic, err = pattern.NewVideo(planes, pattern.Rate{Num: 30, Den: 1}); err != nil {
+			return err
+		}
+	}
 	l.mem, err = syscall.Mmap(-1, 0, 4096+2*lendCells*vsize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	return err
 }
@@ -139,7 +149,11 @@ func (l *lender) push(ctx context.Context, n int, base time.Duration, height int
 			time.Sleep(100 * time.Microsecond)
 		}
 		data := l.mem[4096+i*vsize:][:size]
-		if pad == "video" {
+		switch {
+		case pad != "video":
+		case l.pic != nil:
+			l.pic.Draw(data, uint32(n))
+		default:
 			for j := range data {
 				data[j] = byte(n*3 + j)
 			}

@@ -158,6 +158,9 @@ func (r *runner) set(id, prop string, value any) error {
 	if s == nil {
 		return fmt.Errorf("no stage has the id %q", id)
 	}
+	if r.swap != nil && r.swap.stage == s {
+		return fmt.Errorf("stage %s is being swapped; try again when that is done", id)
+	}
 	for _, spec := range s.Specs() {
 		switch {
 		case spec.Name != prop:

@@ -29,6 +29,8 @@ type output struct {
 	ins    []measured      // one for each of Streams
 	writer pipeline.Writer // nil for an output that GStreamer writes
 
+	headers map[string]bool // parsers that repeat a stream's headers at key frames; guarded by mu
+
 	stop chan struct{} // closed: end now, unfinished
 	once sync.Once     // of closing it
 	done chan struct{} // closed when it has ended; err is final then
@@ -71,7 +73,7 @@ var errStopped = errors.New("the output was stopped before it had its end of str
 func (r *runner) newOutput(o graph.Output) *output {
 	out := &output{
 		Output: o, run: r, stage: stageByID(r.plan.Graph, o.Stage), sink: o.Node, phase: Waiting,
-		stop: make(chan struct{}), done: make(chan struct{}), past: map[string]gstbin.Traffic{},
+		stop: make(chan struct{}), done: make(chan struct{}), past: map[string]gstbin.Traffic{}, headers: map[string]bool{},
 	}
 	out.writer, _ = out.stage.Element.(pipeline.Writer)
 	for _, n := range r.plan.Nodes {
@@ -165,8 +167,13 @@ func (o *output) make() error {
 		return err
 	}
 	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id := range o.headers {
+		if err := p.Set(id, "config-interval", "-1"); err != nil {
+			return internal(o.Stage, err)
+		}
+	}
 	o.pipe = p
-	o.mu.Unlock()
 	return nil
 }
 
@@ -192,6 +199,7 @@ func (o *output) fill(p *gstbin.Pipeline) error {
 			return internal(o.Stage, fmt.Errorf("%s: %w", l.Edge, err))
 		}
 	}
+	o.holdCaps(p)
 	for _, m := range o.counted() {
 		if err := p.Tap(m.node, m.pad); err != nil {
 			return internal(o.Stage, err)

@@ -67,6 +67,7 @@ type runner struct {
 	goMu       sync.Mutex // guards goStages and their tied: outputs are made anew while the run goes on
 	goStages   map[string]*goStage
 	sources    []*liveSource
+	swap       *encoderSwap // under way; the loop's own
 	line       pipeline.Timeline
 
 	state   stateCell
@@ -328,6 +329,7 @@ func (r *runner) stop() bool {
 	for _, o := range r.outputs {
 		o.halt()
 	}
+	r.endSwap(true)
 	stopped := stopWithin(r.gst, limit)
 	if !stopped {
 		r.fail(fmt.Errorf("gstreamer did not stop within %v; outputs may be unfinished", limit))

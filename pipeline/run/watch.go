@@ -82,6 +82,7 @@ func (w *watch) loop() error {
 		}
 		w.takeOutputs()
 		w.takeChanges()
+		r.endSwap(false)
 		gone := w.collect()
 		w.salvage(gone)
 		if w.settled() && (w.ended || gone) {

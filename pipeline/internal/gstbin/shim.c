@@ -112,15 +112,27 @@ MpipeTap *
 mpipe_tap_new (GstPad *pad)
 {
   MpipeTap *t = tap_alloc ();
-  t->refs = 2;
   GstCaps *caps = gst_pad_get_current_caps (pad);
   if (caps) {
     note_caps (t, caps);
     gst_caps_unref (caps);
   }
-  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
-      tap_probe, t, (GDestroyNotify) mpipe_tap_unref);
+  mpipe_tap_join (t, pad);
   return t;
+}
+
+void
+mpipe_tap_join (MpipeTap *t, GstPad *pad)
+{
+  __atomic_add_fetch (&t->refs, 1, __ATOMIC_ACQ_REL);
+  t->probe = gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_BUFFER_LIST | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
+      tap_probe, t, (GDestroyNotify) mpipe_tap_unref);
+}
+
+void
+mpipe_tap_leave (MpipeTap *t, GstPad *pad)
+{
+  gst_pad_remove_probe (pad, t->probe);
 }
 
 void

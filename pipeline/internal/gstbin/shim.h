@@ -28,11 +28,16 @@ typedef struct {
   uint32_t eos;      /* an EOS event passed */
   uint32_t hungry;   /* feeds only: the element waits for data */
   uint32_t refs;     /* the pad's probe and the reader, in either order */
+  gulong probe;      /* that counts */
 } MpipeTap;
 
 /* Counts the pad's traffic. The caller owns a reference. */
 MpipeTap *mpipe_tap_new (GstPad *pad);
 void mpipe_tap_unref (MpipeTap *tap);
+/* A tap that goes on counting at another pad: it leaves the one, with nothing
+ * flowing, and joins the other. */
+void mpipe_tap_leave (MpipeTap *tap, GstPad *pad);
+void mpipe_tap_join (MpipeTap *tap, GstPad *pad);
 
 /* A feed is an appsrc with room for a few buffers. */
 typedef struct MpipeFeed MpipeFeed;
