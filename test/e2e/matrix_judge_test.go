@@ -128,7 +128,7 @@ func (s *scene) came() string {
 	if len(files) > 1 || got.First+got.Missing > s.resumeLimit() || got.Unreadable+got.Repeated+got.OutOfOrder > 0 || s.onlyWholeGOPs(files[0]) > 1 {
 		s.t.Errorf("the server was there after %v, and has in %d streams %+v", s.cured, len(files), got)
 	}
-	return s.wentOn(fmt.Sprintf("%d to %d, %d left out before", got.First, got.Last, got.Missing), got.Last)
+	return s.wentOn(fmt.Sprintf("%d to %d, %d left out before", got.First, got.Last, got.First+got.Missing), got.Last)
 }
 
 // session looks at one recording, behind a frame of the one before.
