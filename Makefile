@@ -1,7 +1,7 @@
 # Run `make` for the list of targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint bench soak demo clean
+.PHONY: help setup build test lint bench soak faults demo clean
 
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
@@ -43,6 +43,12 @@ SOAK ?= 2m
 
 soak: setup ## run the ring for SOAK=2m with processes that die, and account for every frame
 	MPIPE_SOAK=$(SOAK) go test -run '^TestSoak$$' -v -count=1 -timeout 0 ./ring
+
+# What make test plays for seconds, at length.
+KILLS ?= 100
+
+faults: setup ## play every fault against a file, a stream and an object, and kill KILLS=100 times
+	MPIPE_KILLS=$(KILLS) MPIPE_OUTAGE=60s MPIPE_RECORD=30m MPIPE_MINUTES=5 go test -run '^(TestFaultMatrix|TestMemoryStaysFlat|TestThreeOutputs)$$' -v -count=1 -timeout 0 ./test/e2e
 
 demo: build ## record a page in a headless Chromium into out/demo.mp4, or a test pattern without one
 	@scripts/demo

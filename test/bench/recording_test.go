@@ -49,18 +49,8 @@ path = "%s"
 // The producer reads frames from a file on tmpfs into the ring and gst-launch
 // from the same file into its buffers: one copy on each side.
 func BenchmarkRecording(b *testing.B) {
-	dir := b.TempDir()
-	mpipe := filepath.Join(dir, "mpipe")
-	if out, err := exec.Command("go", "build", "-o", mpipe, "../../cmd/mpipe").CombinedOutput(); err != nil {
-		b.Fatalf("building mpipe: %v\n%s", err, out)
-	}
-	shm, err := os.MkdirTemp("/dev/shm", "mpipe-bench-")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer os.RemoveAll(shm)
-	video, audio := filepath.Join(shm, "video"), filepath.Join(shm, "audio")
-	writeInput(b, video, audio)
+	dir, mpipe := b.TempDir(), build(b)
+	shm, video, audio := input(b)
 
 	for b.Loop() {
 		var together, alone, ours, theirs []float64
@@ -83,6 +73,26 @@ func BenchmarkRecording(b *testing.B) {
 		b.ReportMetric(median(ours)/frames*1000, "mpipe-cpu-ms/frame")
 		b.ReportMetric(median(theirs)/frames*1000, "gst-cpu-ms/frame")
 	}
+}
+
+func build(b *testing.B) (mpipe string) {
+	mpipe = filepath.Join(b.TempDir(), "mpipe")
+	if out, err := exec.Command("go", "build", "-o", mpipe, "../../cmd/mpipe").CombinedOutput(); err != nil {
+		b.Fatalf("building mpipe: %v\n%s", err, out)
+	}
+	return mpipe
+}
+
+// input makes a folder on tmpfs with raw frames and sound.
+func input(b *testing.B) (shm, video, audio string) {
+	shm, err := os.MkdirTemp("/dev/shm", "mpipe-bench-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { os.RemoveAll(shm) })
+	video, audio = filepath.Join(shm, "video"), filepath.Join(shm, "audio")
+	writeInput(b, video, audio)
+	return shm, video, audio
 }
 
 func median(v []float64) float64 {
@@ -119,8 +129,14 @@ func writeInput(b *testing.B, video, audio string) {
 func recordWithMpipe(b *testing.B, mpipe, dir, shm, video, audio, out string) (run, feed float64) {
 	os.Remove(out)
 	addr := filepath.Join(shm, "ring")
+	return runMpipe(b, mpipe, dir, fmt.Sprintf(graph, addr, out), addr, video, audio)
+}
+
+// runMpipe runs a graph that reads the ring at addr, with a producer; it gives
+// CPU seconds of both.
+func runMpipe(b *testing.B, mpipe, dir, text, addr, video, audio string) (run, feed float64) {
 	file := filepath.Join(dir, "graph.toml")
-	if err := os.WriteFile(file, []byte(fmt.Sprintf(graph, addr, out)), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
 	r := exec.Command(mpipe, "run", file, "--progress", "0s", "--log-level", "error")

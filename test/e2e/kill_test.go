@@ -1,34 +1,22 @@
 package e2e
 
 import (
-	"math/rand"
 	"os"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// seed gives the faults' seed: MPIPE_SEED, or a new one. It is printed, so that
-// a failure can be had again.
-func seed(t *testing.T) *rand.Rand {
-	t.Helper()
-	n, err := strconv.ParseInt(os.Getenv("MPIPE_SEED"), 10, 64)
-	if err != nil {
-		n = time.Now().UnixNano()
-	}
-	t.Logf("MPIPE_SEED=%d", n)
-	return rand.New(rand.NewSource(n))
-}
-
-// kill -9 at random moments: what was recorded up to two seconds before plays.
+// kill -9 at random moments, in each container that plays after it: what was
+// recorded up to two seconds before does. The matrix of faults kills more often,
+// with more outputs.
 func TestSIGKILLAtRandomMoments(t *testing.T) {
-	kills := 20
+	kills := 6
 	if testing.Short() {
 		kills = 3
 	}
 	rng := seed(t)
-	names := []string{"a.mp4", "a.mp4", "a.mkv", "a.ts"}
+	names := []string{"a.mkv", "a.ts", "a.mp4"}
 	for i := range kills {
 		name, after := names[i%len(names)], 2*time.Second+time.Duration(rng.Int63n(int64(3*time.Second)))
 		r := recordTo(t, graph(t, record), ringName(), name, "--set", "v.preset=veryfast")
