@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,19 +95,14 @@ func perfect(t *testing.T, path string, want int64) {
 
 // load keeps the processors busy for the time of a test.
 func load(t *testing.T) {
-	stop := make(chan struct{})
+	var over atomic.Bool
 	for range 2 {
 		go func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+			for !over.Load() {
 			}
 		}()
 	}
-	t.Cleanup(func() { close(stop) })
+	t.Cleanup(func() { over.Store(true) })
 }
 
 func fileSink(id, path, inputs string) string {
