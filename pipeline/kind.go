@@ -38,6 +38,10 @@ type Kind struct {
 // IsRaw tells whether the stream is uncompressed.
 func (k Kind) IsRaw() bool { return k.Codec == Raw }
 
+// Samples tells whether the stream is bare samples of sound or pictures, which
+// WAV keeps without a border between one buffer and the next.
+func (k Kind) Samples() bool { return k.IsRaw() || k.Codec == "pcm" }
+
 // String gives "raw video", "h264 video", "opus audio".
 func (k Kind) String() string {
 	if k.Codec == "" {
@@ -83,6 +87,7 @@ var codecs = []Codec{
 	{Kind{Audio, "vorbis"}, "audio/x-vorbis", "vorbisparse"},
 	{Kind{Audio, "flac"}, "audio/x-flac", "flacparse"},
 	{Kind{Audio, "ac3"}, "audio/x-ac3", "ac3parse"},
+	{Kind{Audio, "pcm"}, "audio/x-raw", ""},
 	{Kind{Audio, "speex"}, "audio/x-speex", ""},
 }
 

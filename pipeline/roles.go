@@ -44,6 +44,15 @@ type Given struct {
 	Kind Kind
 }
 
+// Chooser is a Native whose elements depend on what takes its output. Choose is
+// called at most once, after Join and before Fragment, with the kinds that each
+// sink holds to which it goes. why says for people what was chosen and for what
+// reason.
+type Chooser interface {
+	Native
+	Choose(cat Catalog, taken [][]Kind) (why string, err error)
+}
+
 // Opener is an element that must look at, or claim, something outside the
 // process before frames flow: a directory, a file name. Open runs after the
 // plan is made and before any source attaches; an error means nothing started.

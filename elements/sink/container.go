@@ -72,7 +72,7 @@ var containers = map[string]container{
 		muxer: "matroskamux", pkg: "gstreamer1.0-plugins-good", endings: []string{".mkv", ".mka"},
 		inputs: []pipeline.Input{
 			{Pad: "video_%u", Accepts: videoKinds("h264", "h265", "vp8", "vp9", "av1", "mpeg2", "mpeg4", "theora", "mjpeg")},
-			{Pad: "audio_%u", Accepts: audioKinds("opus", "aac", "mp3", "mp2", "vorbis", "flac", "ac3", "speex")},
+			{Pad: "audio_%u", Accepts: audioKinds("opus", "aac", "mp3", "mp2", "vorbis", "flac", "ac3", "speex", "pcm")},
 		},
 		needsSeek: true,
 		settings:  matroskaSettings,
@@ -114,7 +114,7 @@ var containers = map[string]container{
 	},
 	"wav": {
 		muxer: "wavenc", pkg: "gstreamer1.0-plugins-good", endings: []string{".wav"},
-		inputs:    []pipeline.Input{{Pad: "sink", Accepts: []pipeline.Kind{pipeline.RawAudio}, Max: 1}},
+		inputs:    []pipeline.Input{{Pad: "sink", Accepts: append(audioKinds("pcm"), pipeline.RawAudio), Max: 1}},
 		needsSeek: true,
 		recovery:  func(time.Duration) string { return "all of it; its header gives no length until `mpipe repair`" },
 	},

@@ -188,6 +188,8 @@ func copies(p *Plan, links []Link) string {
 		why = "while the format is not the first frame's"
 	}
 	switch {
+	case links[0].Kind.Codec == "pcm":
+		return "0"
 	case !links[0].Kind.IsRaw():
 		return "compressed"
 	case most <= always:

@@ -11,6 +11,7 @@ import (
 // callFragments asks each sound native stage for its elements, once, and checks
 // them against what is installed.
 func (p *planner) callFragments() {
+	var choosers []*Stage
 	for _, s := range p.flowOrder() { // a Joiner wants to know what comes in
 		if s.broken || s.Element == nil {
 			continue
@@ -22,30 +23,63 @@ func (p *planner) callFragments() {
 		if err != nil || !known {
 			continue
 		}
-		frag, ok, err := pipeline.FragmentOf(s.Element, s.Role, p.cat)
-		if !ok {
+		if _, ok := s.Element.(pipeline.Chooser); ok {
+			choosers = append(choosers, s) // wants to know what the sinks take
 			continue
 		}
+		p.callFragment(s)
+	}
+	for _, s := range choosers {
+		why, err := s.Element.(pipeline.Chooser).Choose(p.cat, p.taken(s))
 		if err != nil {
 			p.errs.addElement(s, err)
 			continue
 		}
-		if wrong := malformed(s, frag); wrong != "" {
-			p.errs.addInternal(s, wrong)
+		p.notes = append(p.notes, Note{Pos: s.Pos.String(), Stage: s.ID, Text: why})
+		p.callFragment(s)
+	}
+}
+
+// taken lists what each sink holds to which a stage goes.
+func (p *planner) taken(s *Stage) (taken [][]pipeline.Kind) {
+	for _, to := range p.graph.Stages {
+		f := p.fragments[to]
+		if f == nil || f.guessed || to.Role != pipeline.RoleSink {
 			continue
 		}
-		p.fragments[s] = &fragment{Fragment: frag}
-		for _, n := range frag.Nodes {
-			if !p.installed(s, n) && n.Package == "" {
-				p.fragments[s].guessed = true
+		for _, ref := range to.Inputs {
+			if ref.Stage == s.ID {
+				taken = append(taken, kindsTaken(f.Inputs))
 			}
 		}
-		for _, in := range frag.Inputs {
-			for _, n := range in.Nodes {
-				p.installed(s, n)
-			}
-			p.padSettings(s, frag.Nodes[0], in)
+	}
+	return taken
+}
+
+func (p *planner) callFragment(s *Stage) {
+	frag, ok, err := pipeline.FragmentOf(s.Element, s.Role, p.cat)
+	if !ok {
+		return
+	}
+	if err != nil {
+		p.errs.addElement(s, err)
+		return
+	}
+	if wrong := malformed(s, frag); wrong != "" {
+		p.errs.addInternal(s, wrong)
+		return
+	}
+	p.fragments[s] = &fragment{Fragment: frag}
+	for _, n := range frag.Nodes {
+		if !p.installed(s, n) && n.Package == "" {
+			p.fragments[s].guessed = true
 		}
+	}
+	for _, in := range frag.Inputs {
+		for _, n := range in.Nodes {
+			p.installed(s, n)
+		}
+		p.padSettings(s, frag.Nodes[0], in)
 	}
 }
 

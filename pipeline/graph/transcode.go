@@ -16,7 +16,7 @@ const (
 // secondCodecs are the codecs to encode sound with for a sink that cannot take
 // what is there, the best first. Pictures are left to the user: a second encode
 // of them costs as much as the first.
-var secondCodecs = []string{"aac", "opus", "mp3", "vorbis", "flac"}
+var secondCodecs = []string{"aac", "opus", "mp3", "vorbis", "flac", "pcm"}
 
 // secondCost is what encoding stereo sound costs: 60 s took 0.63 s of CPU with
 // opusenc, 0.77 with voaacenc, 1.20 with avenc_aac.

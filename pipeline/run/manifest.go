@@ -286,7 +286,7 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 				continue
 			}
 			used[j], found = true, true
-			if s.kind.IsRaw() && f.Bytes == s.bytes { // no file keeps the buffers apart
+			if s.kind.Samples() && f.Bytes == s.bytes { // no file keeps the buffers apart
 				f.Frames = s.Sent
 			}
 			s.Frames = f.Frames

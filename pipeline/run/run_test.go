@@ -234,7 +234,7 @@ transcode = "never"
 `
 	encoders := map[string]string{
 		"x264": "video", "openh264": "video", "x265": "video", "vp8": "video", "vp9": "video", "av1": "video",
-		"opus": "audio", "aac": "audio", "mp3": "audio", "vorbis": "audio", "flac": "audio",
+		"opus": "audio", "aac": "audio", "mp3": "audio", "vorbis": "audio", "flac": "audio", "pcm": "audio",
 	}
 	ran := 0
 	for _, ending := range []string{"mp4", "mkv", "webm", "ogg", "ts", "mp3", "flac", "wav"} {
@@ -261,10 +261,10 @@ transcode = "never"
 			}
 		}
 	}
-	// 5 + 3 in MP4, 6 + 5 in MKV, 3 + 2 in WebM, 1 + 3 in Ogg, 3 + 3 in TS,
-	// and MP3 and FLAC in files of their own. WAV takes no encoder.
-	if ran != 36 {
-		t.Errorf("%d pairs of encoder and container were run, want 36", ran)
+	// 5 + 3 in MP4, 6 + 6 in MKV, 3 + 2 in WebM, 1 + 3 in Ogg, 3 + 3 in TS,
+	// and MP3, FLAC and PCM in files of their own.
+	if ran != 38 {
+		t.Errorf("%d pairs of encoder and container were run, want 38", ran)
 	}
 }
 
