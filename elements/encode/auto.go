@@ -15,9 +15,8 @@ func init() {
 	pipeline.Register[auto]("auto", "The encoder that suits: by the medium that comes in, by what its outputs can hold, and by what is installed.")
 }
 
-// preferred lists the encoders for each medium, the best for live screen content
-// on CPU first. vp9 and av1 come after x265: at their fastest they still cost
-// several times as much as x264.
+// preferred lists the encoders for each medium, those first that suit live screen
+// content on CPU.
 var preferred = map[pipeline.Media][]string{
 	pipeline.Video: {"x264", "openh264", "vp8", "x265", "vp9", "av1"},
 	pipeline.Audio: {"opus", "aac", "mp3", "vorbis", "flac", "pcm"},
@@ -26,14 +25,16 @@ var preferred = map[pipeline.Media][]string{
 type auto struct {
 	bitrate     int64
 	keyInterval time.Duration
+	threads     int
 
 	media  pipeline.Media
-	chosen pipeline.Native
+	chosen *pipeline.Fragment
 }
 
 func (e *auto) Props(p *pipeline.Props) {
-	p.Bitrate(&e.bitrate, "bitrate", "", "Target bit rate; empty takes the encoder's own default.", pipeline.AtLeast("8k"))
+	p.Bitrate(&e.bitrate, "bitrate", "", "Target bit rate; empty takes the encoder's own default.", pipeline.AtLeast("10k"))
 	p.Duration(&e.keyInterval, "keyframe_interval", "2s", "Of video: a key frame at least this often; \"0s\" leaves it to the encoder.")
+	p.Int(&e.threads, "threads", 0, "Of video: encoder threads; 0 lets the encoder choose.", pipeline.Between(0, 64))
 }
 
 func (e *auto) Join(in []pipeline.Given) error {
@@ -47,7 +48,7 @@ func (e *auto) Join(in []pipeline.Given) error {
 func (e *auto) Choose(cat pipeline.Catalog, taken [][]pipeline.Kind) (why string, err error) {
 	best, most, wrong := "", -1, error(nil)
 	for _, name := range preferred[e.media] {
-		n, f, err := e.make(name, cat)
+		f, err := e.make(name, cat)
 		if err != nil { // it cannot do the bit rate; the next may
 			wrong = cmp.Or(wrong, err)
 			continue
@@ -62,7 +63,7 @@ func (e *auto) Choose(cat pipeline.Catalog, taken [][]pipeline.Kind) (why string
 			}
 		}
 		if holds > most {
-			best, most, e.chosen = name, holds, n
+			best, most, e.chosen = name, holds, &f
 		}
 	}
 	names := strings.Join(preferred[e.media], ", ")
@@ -75,8 +76,9 @@ func (e *auto) Choose(cat pipeline.Catalog, taken [][]pipeline.Kind) (why string
 	return fmt.Sprintf("auto takes %s, the first of %s that is installed and that %d of %d outputs can hold", best, names, most, len(taken)), nil
 }
 
-// make gives an encoder with the properties that auto shares with it.
-func (e *auto) make(name string, cat pipeline.Catalog) (pipeline.Native, pipeline.Fragment, error) {
+// make gives the fragment of an encoder with the properties that auto shares with
+// it.
+func (e *auto) make(name string, cat pipeline.Catalog) (pipeline.Fragment, error) {
 	reg, _ := pipeline.Lookup(name)
 	n := reg.New().(pipeline.Native)
 	for _, spec := range pipeline.Specs(n) {
@@ -86,13 +88,14 @@ func (e *auto) make(name string, cat pipeline.Catalog) (pipeline.Native, pipelin
 			err = spec.Set(strconv.FormatInt(e.bitrate, 10))
 		case spec.Name == "keyframe_interval":
 			err = spec.Set(e.keyInterval.String())
+		case spec.Name == "threads":
+			err = spec.Set(int64(e.threads))
 		}
 		if err != nil {
-			return nil, pipeline.Fragment{}, pipeline.At(spec.Name, "%s: %w", name, err)
+			return pipeline.Fragment{}, pipeline.At(spec.Name, "%s: %w", name, err)
 		}
 	}
-	f, err := n.Fragment(cat)
-	return n, f, err
+	return n.Fragment(cat)
 }
 
 func installed(cat pipeline.Catalog, f pipeline.Fragment) bool {
@@ -105,9 +108,9 @@ func installed(cat pipeline.Catalog, f pipeline.Fragment) bool {
 }
 
 // Fragment is that of the encoder chosen. Before that it tells what can come in.
-func (e *auto) Fragment(cat pipeline.Catalog) (pipeline.Fragment, error) {
+func (e *auto) Fragment(pipeline.Catalog) (pipeline.Fragment, error) {
 	if e.chosen != nil {
-		return e.chosen.Fragment(cat)
+		return *e.chosen, nil
 	}
 	return pipeline.Fragment{Inputs: []pipeline.Input{{Pad: "sink", Accepts: []pipeline.Kind{pipeline.RawVideo, pipeline.RawAudio}, Max: 1}}}, nil
 }

@@ -23,7 +23,7 @@ func plan(typ, pad, props string) (*graph.Plan, error) {
 func encoders() map[string]string {
 	return map[string]string{
 		"x264": "video", "openh264": "video", "x265": "video", "vp8": "video", "vp9": "video", "av1": "video",
-		"opus": "audio", "aac": "audio", "mp3": "audio", "vorbis": "audio", "flac": "audio",
+		"opus": "audio", "aac": "audio", "mp3": "audio", "vorbis": "audio", "flac": "audio", "pcm": "audio", "auto": "video",
 	}
 }
 
@@ -56,7 +56,9 @@ func values(s *pipeline.Spec) (out []string) {
 	case pipeline.TInt, pipeline.TFloat:
 		out = append(out, s.Min, s.Max)
 	case pipeline.TBitrate, pipeline.TDuration:
-		out = append(out, fmt.Sprintf("%q", s.Default))
+		if s.Default != "" {
+			out = append(out, fmt.Sprintf("%q", s.Default))
+		}
 		if s.Min != "" {
 			out = append(out, fmt.Sprintf("%q", s.Min))
 		}
