@@ -208,7 +208,7 @@ func TestCPUOfAnotherProcess(t *testing.T) {
 	for end := ring.Now() + int64(30*time.Millisecond); ring.Now() < end; {
 		sink.Add(1)
 	}
-	tree, own := treeCPU(os.Getpid()), int64(cpuTime())
+	tree, own := TreeCPU(os.Getpid()), int64(cpuTime())
 	if tree < before+int64(time.Millisecond) || tree > own {
 		t.Errorf("the clock of pid %d says %d ns; before %d, after %d", os.Getpid(), tree, before, own)
 	}

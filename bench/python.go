@@ -102,7 +102,7 @@ func runChromium(ctx context.Context, e *env, s spec) (sample, error) {
 		if _, err := server.line(mark); err != nil {
 			return sample{}, browser.died(err)
 		}
-		cpu[i] = treeCPU(browser.cmd.Process.Pid)
+		cpu[i] = TreeCPU(browser.cmd.Process.Pid)
 	}
 	consumer, err := server.outcome()
 	if err != nil {
@@ -125,8 +125,8 @@ func chromium(ctx context.Context, dir, page, addr string, s spec) *exec.Cmd {
 	return exec.CommandContext(ctx, chromiumPath, append(args, "file://"+page+"#"+url.PathEscape(string(job)))...)
 }
 
-// treeCPU is the CPU time of a process and of all that descend from it, in ns.
-func treeCPU(root int) (sum int64) {
+// TreeCPU is the CPU time of a process and of all that descend from it, in ns.
+func TreeCPU(root int) (sum int64) {
 	children := map[int][]int{}
 	entries, _ := os.ReadDir("/proc")
 	for _, e := range entries {

@@ -188,9 +188,7 @@ func copies(p *Plan, links []Link) string {
 		why = "while the format is not the first frame's"
 	}
 	switch {
-	case links[0].Kind.Codec == "pcm":
-		return "0"
-	case !links[0].Kind.IsRaw():
+	case !links[0].Kind.Samples():
 		return "compressed"
 	case most <= always:
 		return strconv.Itoa(always)

@@ -254,15 +254,11 @@ func (r *runner) flow(ctx context.Context) error {
 // start tells the encoders their frame rates, starts GStreamer and lets frames in.
 func (r *runner) start() error {
 	for _, n := range r.plan.Nodes {
-		if n.KeyInterval <= 0 {
-			continue
-		}
-		if frames := r.framesIn(n); n.KeyFrames != "" && frames > 0 {
-			if err := r.gst.Set(n.ID, n.KeyFrames, strconv.FormatInt(frames, 10)); err != nil {
-				return internal(n.Stage, err)
-			}
-		} else {
-			r.gst.KeyRequests(n.ID, n.KeyInterval)
+		err := r.keyFrames(n,
+			func(name, value string) error { return r.gst.Set(n.ID, name, value) },
+			func(d time.Duration) { r.gst.KeyRequests(n.ID, d) })
+		if err != nil {
+			return internal(n.Stage, err)
 		}
 	}
 	for _, o := range r.outputs {
@@ -287,6 +283,20 @@ func (r *runner) start() error {
 	for _, o := range r.feeds {
 		o.open()
 	}
+	return nil
+}
+
+// keyFrames tells an encoder that has not begun how often it is to give a key
+// frame: by a property, if it counts frames and their rate is known, else by asking
+// for each.
+func (r *runner) keyFrames(n *graph.Node, set func(name, value string) error, ask func(time.Duration)) error {
+	if n.KeyInterval <= 0 {
+		return nil
+	}
+	if frames := r.framesIn(n); n.KeyFrames != "" && frames > 0 {
+		return set(n.KeyFrames, strconv.FormatInt(frames, 10))
+	}
+	ask(n.KeyInterval)
 	return nil
 }
 

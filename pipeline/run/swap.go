@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/pipeline/graph"
@@ -78,7 +77,9 @@ func (r *runner) prepareSwap(id, typ string, props map[string]any) (*encoderSwap
 		s.gst, err = r.gst.NewSwap(s.node.ID, s.with.Factory, s.with.Set, filtered)
 	}
 	if err == nil {
-		err = r.keyFramesOf(s)
+		n := *s.node
+		n.KeyInterval, n.KeyFrames = s.with.KeyInterval, s.with.KeyFrames
+		err = r.keyFrames(&n, s.gst.Set, s.gst.KeyRequests)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("stage %s: %w", id, err)
@@ -150,20 +151,6 @@ func (s *encoderSwap) newElement(props map[string]any) error {
 	if _, installed := Catalog().Factory(s.with.Factory); !installed {
 		return fmt.Errorf("%s needs the GStreamer element %s, which is not installed; install it: apt-get install %s", s.typ, s.with.Factory, s.with.Package)
 	}
-	return nil
-}
-
-// keyFramesOf tells the new encoder of its key-frame interval, as start does.
-func (r *runner) keyFramesOf(s *encoderSwap) error {
-	n := *s.node
-	n.KeyInterval = s.with.KeyInterval
-	if n.KeyInterval <= 0 {
-		return nil
-	}
-	if frames := r.framesIn(&n); s.with.KeyFrames != "" && frames > 0 {
-		return s.gst.Set(s.with.KeyFrames, strconv.FormatInt(frames, 10))
-	}
-	s.gst.KeyRequests(n.KeyInterval)
 	return nil
 }
 
