@@ -40,7 +40,16 @@ func (k Kind) IsRaw() bool { return k.Codec == Raw }
 
 // Samples tells whether the stream is bare samples of sound or pictures, which
 // WAV keeps without a border between one buffer and the next.
-func (k Kind) Samples() bool { return k.IsRaw() || k.Codec == "pcm" }
+func (k Kind) Samples() bool { return k.OfCaps().IsRaw() }
+
+// OfCaps is what GStreamer's caps say of the stream: they tell no pcm, which only
+// the graph means to be in a file, from raw sound.
+func (k Kind) OfCaps() Kind {
+	if k.Codec == "pcm" {
+		k.Codec = Raw
+	}
+	return k
+}
 
 // String gives "raw video", "h264 video", "opus audio".
 func (k Kind) String() string {
@@ -87,7 +96,6 @@ var codecs = []Codec{
 	{Kind{Audio, "vorbis"}, "audio/x-vorbis", "vorbisparse"},
 	{Kind{Audio, "flac"}, "audio/x-flac", "flacparse"},
 	{Kind{Audio, "ac3"}, "audio/x-ac3", "ac3parse"},
-	{Kind{Audio, "pcm"}, "audio/x-raw", ""},
 	{Kind{Audio, "speex"}, "audio/x-speex", ""},
 }
 

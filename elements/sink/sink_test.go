@@ -32,7 +32,7 @@ func TestContainersAgreeWithTheirMuxers(t *testing.T) {
 			}
 			takes := pipeline.KindsOfCaps(f.Pads[i].Caps)
 			for _, k := range in.Accepts {
-				if !slices.Contains(takes, k) {
+				if !slices.Contains(takes, k.OfCaps()) {
 					t.Errorf("%s.%s does not take %s; it takes %v", c.muxer, in.Pad, k, takes)
 				}
 			}

@@ -282,7 +282,7 @@ func match(res *OutputResult, file []gstbin.FileStream) error {
 		s := &res.Streams[i]
 		found := false
 		for j, f := range file {
-			if used[j] || !slices.Contains(f.Kinds, s.kind) {
+			if used[j] || !slices.Contains(f.Kinds, s.kind.OfCaps()) {
 				continue
 			}
 			used[j], found = true, true
