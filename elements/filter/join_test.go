@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"testing"
@@ -228,6 +229,25 @@ func TestASilentInputAndTheEnd(t *testing.T) {
 			if n := runtime.NumGoroutine(); n > before {
 				t.Errorf("%d goroutines, %d before", n, before)
 			}
+		}
+	}
+}
+
+// Inputs of all rates and lengths end whenever they end, and the whole with the last.
+func TestComposeEndsWithItsInputs(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	for range 30 {
+		var inputs []string
+		for range 3 {
+			fps := 5 + rng.IntN(25)
+			inputs = append(inputs, fmt.Sprintf("fps = %d\nframes = %d\npace = \"%dms\"", fps, fps/2+rng.IntN(fps), 200/fps))
+		}
+		text := several("video", "type = \"compose\"\nwidth = 160\nheight = 120\nwait = \"5ms\"", inputs...) +
+			"[sinks.n]\ntype = \"null\"\ninputs = [\"it\"]\n"
+		if carry(t, text, run.Options{}); t.Failed() {
+			t.Fatal(text)
 		}
 	}
 }

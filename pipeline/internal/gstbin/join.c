@@ -295,23 +295,25 @@ static gboolean
 finish (MpipeJoin *j)
 {
   GstClockTime to = 0;
-  gboolean held = FALSE, covered = TRUE;
+  gboolean covered = TRUE;
   for (int i = 0; i < j->n; i++) {
     if (!j->inputs[i].eos)
       return FALSE;
-    held = held || j->inputs[i].held;
     to = MAX (to, j->inputs[i].end);
   }
-  for (int i = 0; i < j->n && held; i++) {
+  for (int i = 0; i < j->n; i++) {
     Input *in = &j->inputs[i];
-    if (!in->held || in->end >= to)
-      continue;
-    if (!has_buffer (in))
+    if (in->held && MAX (in->end, in->passed) < to && !has_buffer (in))
       pass (in, to);
-    covered = covered && in->passed >= to;
+    covered = covered && (!in->held || MAX (in->end, in->passed) >= to);
   }
-  for (int i = 0; i < j->n && covered; i++)
-    let_go (&j->inputs[i]);
+  for (int i = 0; i < j->n; i++) {
+    Input *in = &j->inputs[i];
+    if (covered)
+      let_go (in);
+    else if (in->held && MAX (in->end, in->passed) >= to && !has_buffer (in))
+      pass (in, to); /* once more: what another has is taken only beside something from this */
+  }
   return TRUE;
 }
 
