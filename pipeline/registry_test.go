@@ -97,6 +97,14 @@ func TestTimeline(t *testing.T) {
 	if _, ok := tl.At(99 * time.Millisecond); ok {
 		t.Error("a stamp before the start has a time")
 	}
+	var two Timeline
+	two.Expect(2)
+	if two.Offer("a", 80) || two.Offer("a", 70) || !two.Offer("b", 90) {
+		t.Error("two sources have offered when both have, and not before")
+	}
+	if got := two.Start(90); got != 70 {
+		t.Errorf("it started at %v, want the earliest offer, 70", got)
+	}
 	var zero Timeline
 	if got := zero.Start(0); got <= 0 {
 		t.Errorf("a start at 0 reads as not started: %v", got)

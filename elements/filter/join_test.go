@@ -238,7 +238,7 @@ func TestComposeEndsWithItsInputs(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for range 30 {
+	for range 15 {
 		var inputs []string
 		for range 3 {
 			fps := 5 + rng.IntN(25)

@@ -13,8 +13,8 @@ import (
 
 const (
 	// gather is how long to wait, from the first frame of any pad, for the first
-	// frames of the others before the timeline starts without them: streams of
-	// one producer start within a frame of each other.
+	// frames of the others and of other sources before the timeline starts without
+	// them: streams of one producer start within a frame of each other.
 	gather = 500 * time.Millisecond
 	// starving is how long an encoder may hunger at the copy limit before the
 	// run fails: nothing can move any more.
@@ -127,7 +127,7 @@ func (s *source) pump(r *ring.Reader) (moved bool, err error) {
 				break
 			}
 			p := s.padOf(f.Stream)
-			if p != nil && len(p.held) > 0 && s.env.Timeline.Started() {
+			if p != nil && len(p.held) > 0 && s.env.Timeline.Started() && !s.passes(k, f) {
 				break // no room: what is behind it waits too, and the producer notices
 			}
 			if !s.take(r, k, p) {
@@ -140,6 +140,18 @@ func (s *source) pump(r *ring.Reader) (moved bool, err error) {
 		}
 	}
 	return moved, s.flush()
+}
+
+// passes tells that a frame whose pad has no room is to be set aside, since another
+// pad of the class hungers for what may lie behind it: stages with several inputs
+// take what one has only beside something from each other. At most half of the ring
+// is set aside; what the hungry pad wants may not come at all.
+func (s *source) passes(k ring.Kind, f ring.Frame) bool {
+	hungry := false
+	for _, p := range s.order {
+		hungry = hungry || p.kind == k && len(p.held) == 0 && !p.ended && p.out.Hungry()
+	}
+	return hungry && 2*(s.aside(k)+int64(len(f.Data))) <= s.classBytes(k)
 }
 
 // take moves the next frame of the class out of the ring: lent, or as a copy
@@ -176,7 +188,7 @@ func (s *source) padOf(stream uint16) *pad {
 }
 
 // flush pushes the frames taken so far. The first time it fixes the timeline:
-// zero is the earliest first frame of all pads.
+// zero is the earliest first frame of all pads of all sources.
 func (s *source) flush() error {
 	if !s.env.Timeline.Started() && !s.startTimeline() {
 		return nil
@@ -225,7 +237,14 @@ func (s *source) startTimeline() bool {
 			first = stamp
 		}
 	}
-	if first == 0 || missing && time.Duration(ring.Now())-first < gather && !s.crowded() {
+	if first == 0 {
+		return false
+	}
+	if s.offered.IsZero() {
+		s.offered = time.Now()
+	}
+	missing = !s.env.Timeline.Offer(s.env.Stage, first) || missing
+	if missing && time.Since(s.offered) < gather && !s.crowded() {
 		return false
 	}
 	s.env.Timeline.Start(first)
@@ -234,12 +253,25 @@ func (s *source) startTimeline() bool {
 
 // crowded: so many frames are held back that waiting on would fill the ring.
 func (s *source) crowded() bool {
-	for _, p := range s.order {
-		if len(p.held) > 2 && int64(len(p.held))*int64(p.stream.MaxFrame)*2 > s.classBytes(p.kind) {
+	for _, k := range kinds {
+		if 2*s.aside(k) > s.classBytes(k) {
 			return true
 		}
 	}
 	return false
+}
+
+// aside is how many bytes of a class were taken and not pushed.
+func (s *source) aside(k ring.Kind) (bytes int64) {
+	for _, p := range s.order {
+		if p.kind != k {
+			continue
+		}
+		for _, f := range p.held {
+			bytes += int64(len(f.Data))
+		}
+	}
+	return bytes
 }
 
 func (s *source) classBytes(k ring.Kind) int64 {

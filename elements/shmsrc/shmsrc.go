@@ -50,6 +50,7 @@ type source struct {
 	refused  atomic.Value                       // refusal: why the latest producer was not taken
 	giveUp   atomic.Pointer[context.CancelFunc] // ends the wait for a producer
 	adviser  adviser                            // Run's goroutine
+	offered  time.Time                          // when the first frame of all was seen; Run's goroutine
 	depth    map[ring.Kind]int64                // most frames held downstream since the last eviction; Run's goroutine
 
 	mu      sync.Mutex

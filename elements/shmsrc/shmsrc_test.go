@@ -100,6 +100,7 @@ type rig struct {
 	prod  *ring.Producer
 	video uint32
 	audio uint32
+	more  uint32 // format of the second stream of pictures
 	stop  context.CancelFunc
 }
 
@@ -124,7 +125,8 @@ func newRig(t *testing.T, ends map[string]*graphEnd, set map[string]any) *rig {
 	}
 	attached := make(chan *ring.Producer, 1)
 	go func() {
-		p, err := ring.Attach(context.Background(), addr, specs, ring.AttachOptions{Name: "test", Reattach: true})
+		p, err := ring.Attach(context.Background(), addr, append(specs[:2:2], ring.StreamSpec{Name: "video_more", Kind: ring.KindVideo, MaxFrame: picture}),
+			ring.AttachOptions{Name: "test", Reattach: true})
 		if err != nil {
 			t.Error(err)
 		}
@@ -141,6 +143,9 @@ func newRig(t *testing.T, ends map[string]*graphEnd, set map[string]any) *rig {
 		t.Fatal(err)
 	}
 	if r.audio, err = r.prod.SetAudio(1, ring.AudioFormat{Sample: "S16LE", Rate: 48000, Channels: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if r.more, err = r.prod.SetVideo(2, grey); err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context
@@ -168,6 +173,9 @@ func (r *rig) write(stream int, n int, from time.Duration, policy ring.Policy) (
 	format, size, dur := r.video, picture, time.Second/30
 	if stream == 1 {
 		format, size, dur = r.audio, 1920, 10*time.Millisecond
+	}
+	if stream == 2 {
+		format = r.more
 	}
 	for i := range n {
 		slot, err := w.Claim(stream, format, size, policy)
@@ -253,6 +261,41 @@ func TestASlowSinkHoldsTheProducerUp(t *testing.T) {
 	}
 	if video.count() != 100-full {
 		t.Errorf("%d frames arrived, %d were written", video.count(), 100-full)
+	}
+}
+
+// A stage with several inputs takes what one has only beside something from another:
+// a pad without room does not keep from another what lies behind in the ring.
+func TestAFullPadDoesNotHoldAnotherUp(t *testing.T) {
+	video, more := newEnd(0), newEnd(0)
+	video.stopped = true
+	r := newRig(t, map[string]*graphEnd{"video": video, "video_more": more}, map[string]any{"capacity": int64(64 * picture)})
+	opened := func() {
+		video.mu.Lock()
+		defer video.mu.Unlock()
+		video.stopped = false
+	}
+	t.Cleanup(opened)
+	r.write(0, 20, time.Hour, ring.Drop)
+	r.write(2, 1, time.Hour, ring.Drop)
+	select {
+	case <-more.delivered:
+	case <-time.After(5 * time.Second):
+		t.Fatal("the frame behind those of the full pad did not come")
+	}
+	// What the hungry pad wants may not come: at most half of the ring is set aside.
+	full := r.write(0, 100, time.Hour+time.Second, ring.Drop)
+	time.Sleep(300 * time.Millisecond) // time to do the wrong thing
+	if rep := r.src.Report(); rep.HeldFrames > 32 || rep.Pads["video"].Copied != 0 || full < 50 {
+		t.Errorf("%d of 64 frames are out of the ring, %d of 120 found it full: %+v", rep.HeldFrames, full, rep.Pads["video"])
+	}
+	opened()
+	r.prod.Close()
+	if err := r.ended(); err != nil {
+		t.Fatal(err)
+	}
+	if video.count() != 120-full || !slices.IsSorted(video.stamps) {
+		t.Errorf("%d frames arrived of %d, in order: %v", video.count(), 120-full, slices.IsSorted(video.stamps))
 	}
 }
 

@@ -194,6 +194,7 @@ func (r *runner) openSources(ctx context.Context) error {
 			}
 		}()
 	}
+	r.line.Expect(len(r.sources))
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
 	r.progressUntil(done)
