@@ -4,23 +4,38 @@ import { audioFormat, videoFormat } from "./core.js";
 
 const NAMES = { I420: "I420", NV12: "NV12", BGRA: "BGRA", RGBA: "RGBA", BGRX: "BGRx", RGBX: "RGBx" };
 
-// Clock maps the stamps of a track, whose zero is its own, to performance.now():
-// the frame that came with the least delay says by how much they differ.
+// Clock maps the stamps of a track to performance.now(). The frame that came with the
+// least delay says by how much they differ. Where a track's clock may be known, stamps
+// are given as that clock would have them here, and are taken as they are if that least
+// delay is small enough to be one; else their zero is their own.
+const NEAR = 100; // ms
+
 export class Clock {
-  constructor() {
+  constructor(known) {
+    this.known = known;
+    this.begin();
+  }
+
+  begin() {
     this.least = [Infinity, Infinity]; // of this period and the one before
     this.from = -Infinity;
+    this.stamp = -Infinity;
+    this.offset = undefined;
   }
 
   // map gives the moment of a frame stamped `stamp` that arrived at `now`; ms.
   map(stamp, now) {
+    // Stamps of sound that comes over WebRTC begin anew behind the first packet.
+    if (stamp < this.stamp - NEAR) this.begin();
+    this.stamp = stamp;
     if (now - this.from > 5000) {
       this.least = [Infinity, this.least[0]];
       this.from = now;
     }
     this.least[0] = Math.min(this.least[0], now - stamp);
     const target = Math.min(...this.least);
-    if (this.offset === undefined || target < this.offset || target - this.offset > 1000) this.offset = target;
+    if (this.known && target > -5 && target < NEAR) this.offset = 0;
+    else if (this.offset === undefined || target < this.offset || target - this.offset > 1000) this.offset = target;
     else this.offset += Math.min(target - this.offset, 0.001 * (now - this.last)); // a drift, slowly
     this.last = now;
     return stamp + this.offset;
@@ -28,19 +43,11 @@ export class Clock {
 }
 
 // Frames of a captured tab are stamped with the kernel's monotonic clock, sound with
-// performance.now() of the page (Chromium 156); a canvas counts from its beginning.
-// Stamps of a clock that is known need no guess; LATE is how old they may be.
-const LATE = 1000; // ms
+// performance.now() of the page (Chromium 156); a canvas counts from its beginning, and
+// so does what comes over WebRTC.
+const videoTime = (session, clock, stamp, now) => clock.map(stamp + now - Number(session.mono(now)) / 1e6, now);
 
-function videoTime(session, clock, stamp, now) {
-  const late = Number(session.mono(now)) / 1e6 - stamp;
-  return late > -5 && late < LATE ? now - late : clock.map(stamp, now);
-}
-
-function soundTime(clock, stamp, now, origin) {
-  const late = performance.timeOrigin + now - origin - stamp;
-  return late > -5 && late < LATE ? now - late : clock.map(stamp, now);
-}
+const soundTime = (clock, stamp, now, origin) => clock.map(stamp + origin - performance.timeOrigin, now);
 
 function colour(cs) {
   if (!cs || cs.fullRange || !cs.matrix) return "";
@@ -60,7 +67,7 @@ export class Pacer {
 }
 
 export async function pumpVideo(session, stream, reader, { frameRate, pace = true, convert }) {
-  const clock = new Clock(), pacer = new Pacer();
+  const clock = new Clock(true), pacer = new Pacer();
   let buffer = new Uint8Array(0), last;
   for (;;) {
     const { value: frame, done } = await reader.read();
@@ -94,13 +101,15 @@ export async function pumpVideo(session, stream, reader, { frameRate, pace = tru
   }
 }
 
-const SETTLE = 150; // ms that sound may come late before silence takes its place
+// How long sound may come late before silence takes its place; ms. Sound that does come
+// later, on a busy machine, is waited for longer from then on.
+const SETTLE = 150, SETTLE_MOST = 1000;
 
 // Sound writes packets of a track without holes: browsers send nothing while nothing
 // sounds, and encoders want every sample.
 class Sound {
   constructor(session, stream, channels) {
-    Object.assign(this, { session, stream, channels, rate: 48000, end: performance.now() });
+    Object.assign(this, { session, stream, channels, rate: 48000, end: performance.now(), settle: SETTLE });
   }
 
   put(samples, at) {
@@ -120,19 +129,24 @@ class Sound {
 
   packet(samples, at) {
     const length = (samples.length / this.channels / this.rate) * 1000;
+    const late = performance.now() - at - length;
+    this.settle = Math.min(Math.max(SETTLE, this.settle - 0.01 * length, late + 50), SETTLE_MOST);
     if (at - this.end > 20) this.silence(at);
-    if (this.end - at > length / 2 + 20) return; // it came too late: silence is there already
+    if (this.end - at > length / 2 + 20) { // silence is there already
+      this.session.drop(this.stream, "policy");
+      return;
+    }
     this.put(samples, Math.max(at, this.end));
   }
 
   idle(now) {
-    if (now - this.end > SETTLE + 100) this.silence(now - SETTLE);
+    if (now - this.end > this.settle + 100) this.silence(now - this.settle);
   }
 }
 
 // pumpAudio takes the AudioData of a track; origin is the page's performance.timeOrigin.
 export async function pumpAudio(session, stream, reader, { channels, origin }) {
-  const clock = new Clock(), sound = new Sound(session, stream, channels);
+  const clock = new Clock(true), sound = new Sound(session, stream, channels);
   const timer = setInterval(() => session.state === "live" && sound.idle(performance.now()), 50);
   let one = new Float32Array(0), all = new Float32Array(0);
   try {
@@ -165,7 +179,7 @@ export async function pumpAudio(session, stream, reader, { channels, origin }) {
 // pumpSound takes packets {samples, at, rate, channels} from a worklet's port; at is
 // the audio context's time of the first sample in seconds.
 export function pumpSound(session, stream, port) {
-  const clock = new Clock();
+  const clock = new Clock(false);
   let waiting = []; // the first packets, until the clock has seen enough of them
   const put = (p) => {
     const ms = clock.offset + p.at * 1000;

@@ -244,6 +244,21 @@ func (r *recording) says(text string) {
 	}
 }
 
+// recorded waits for the progress to say that so much is recorded.
+func (r *recording) recorded(seconds int) {
+	r.t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		said := r.err.String()
+		for _, line := range strings.Split(said, "\n") {
+			var h, m, s int
+			if n, _ := fmt.Sscanf(line, "%d:%d:%d ", &h, &m, &s); n == 3 && h*3600+m*60+s >= seconds {
+				return
+			}
+		}
+	}
+	r.t.Fatalf("mpipe did not record %d seconds", seconds)
+}
+
 // report is what `mpipe measure` reads from a recording of the test pattern.
 type report struct {
 	Frames, Unreadable, First, Last, Missing, Repeated, Pairs int
