@@ -15,12 +15,15 @@ type Options struct {
 	// Self is the command line that runs this binary as a peer: what follows goes to
 	// [Peer].
 	Self     []string
+	Mpipe    string   // path of the program mpipe, which some transports are received with; "" leaves those out
 	Only     []string // transports, by [Names]; default: those that are not extra
 	Payloads []string // by name; default: all of [Payloads]
 	Rounds   int      // how often everything is measured; default 1
 	Quick    bool     // shorter runs, fewer samples
 	Read     bool     // the consumer reads every cache line
 	FlatOut  bool     // leave the paced runs out
+	Paced    bool     // leave the others out
+	Seconds  float64  // how long each run measures; default: what Quick says
 	// Progress is told before each run how many of all are done; may be nil.
 	Progress func(done, total int, what string)
 }
@@ -47,7 +50,7 @@ func Transports(ctx context.Context, o Options) (*Report, error) {
 	if len(dir) > 80 { // a socket's path has 107 bytes
 		return nil, fmt.Errorf("bench: %s is too deep for sockets; set TMPDIR to a shorter path", filepath.Dir(dir))
 	}
-	e := &env{self: o.Self, dir: dir, built: map[string]builtProgram{}}
+	e := &env{self: o.Self, mpipe: o.Mpipe, dir: dir, built: map[string]builtProgram{}}
 	c := &comparison{Options: o, report: newReport(o)}
 	if err := c.choose(e); err != nil {
 		return nil, err
@@ -123,8 +126,11 @@ func (c *comparison) choose(e *env) error {
 
 // modes of a payload: flat out, and at its own rate.
 func (c *comparison) modes() []bool {
-	if c.FlatOut {
+	switch {
+	case c.FlatOut:
 		return []bool{false}
+	case c.Paced:
+		return []bool{true}
 	}
 	return []bool{false, true}
 }
@@ -160,6 +166,8 @@ func (c *comparison) measure(ctx context.Context, e *env) error {
 func (c *comparison) length(p Payload, paced bool) float64 {
 	l := lengths[c.Quick]
 	switch {
+	case c.Seconds > 0:
+		return c.Seconds
 	case !paced:
 		return l.flatOut
 	case p.Name == "1080p":

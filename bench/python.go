@@ -92,7 +92,7 @@ func runChromium(ctx context.Context, e *env, s spec) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	browser, err := spawn(chromium(ctx, dir, page, addr, s))
+	browser, err := spawn(chromiumWith(ctx, dir, page, addr, s))
 	if err != nil {
 		return sample{}, err
 	}
@@ -111,7 +111,7 @@ func runChromium(ctx context.Context, e *env, s spec) (sample, error) {
 	return sampleOf(outcome{Frames: consumer.Frames, CPU: cpu[1] - cpu[0]}, consumer)
 }
 
-func chromium(ctx context.Context, dir, page, addr string, s spec) *exec.Cmd {
+func chromiumWith(ctx context.Context, dir, page, addr string, s spec) *exec.Cmd {
 	job, _ := json.Marshal(map[string]any{
 		"url": addr, "size": s.payload.Size, "rate": s.payload.Rate, "seconds": s.seconds, "paced": s.paced,
 	})

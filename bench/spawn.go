@@ -19,6 +19,7 @@ import (
 // env is what the runs of one comparison share.
 type env struct {
 	self  []string // starts this binary as a peer; the order follows
+	mpipe string   // the program mpipe; "" when there is none
 	dir   string   // for sockets and compiled programs
 	built map[string]builtProgram
 }

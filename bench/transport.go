@@ -41,6 +41,7 @@ func transports() []*transport {
 		{name: "minimal-copy", title: "minimal C ring, one copy in", base: drawingC, extra: true, run: runMinimal(true), missing: needsCompiler},
 		{name: "websocket-python", title: "WebSocket to Python", base: drawingGo, extra: true, run: runPython, missing: needsPython},
 		{name: "chromium-python", title: "WebSocket, Chromium to Python", base: drawingGo, extra: true, run: runChromium, missing: needsChromium},
+		{name: "chromium-mpipe", title: "files, Chromium to mpipe", base: drawingGo, extra: true, run: runFiles, missing: needsMpipe},
 	}
 }
 

@@ -56,7 +56,7 @@ why so.`,
 			{"mpipe bench transports", "all transports, in about a minute"},
 			{"mpipe bench transports --price-per-core-hour 0.04", "the same, with what the ring would save, in the price's currency"},
 			{"mpipe bench transports --quick --payload 1080p --only ring,websocket", "two transports, one payload, in seconds"},
-			{"mpipe bench transports --only ring,websocket-python,chromium-python", "against what a page in Chromium sends to Python"},
+			{"mpipe bench transports --only chromium-python,chromium-mpipe --payload 1080p", "what a page in Chromium sends: over a WebSocket to Python, and to mpipe"},
 			{"mpipe bench transports --json | jq '.payloads[0].rows[] | {transport, cpu: .paced.cpu_us}'", "one figure of each, for a program"},
 		},
 		complete: func() []string { return []string{"transports"} },
@@ -101,7 +101,7 @@ func (o *benchFlags) run(c *call, payloads []string) int {
 	if err != nil {
 		return c.failed(err)
 	}
-	opts.Self = []string{exe, peerVerb}
+	opts.Self, opts.Mpipe = []string{exe, peerVerb}, exe
 	sc := newScreen(c.stderr)
 	stop := onSignals(sc, "stopping")
 	defer stop.release()
