@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -58,8 +57,8 @@ func (s *scene) lost(file string) string {
 func (s *scene) sessions(least int) (files []string) {
 	s.t.Helper()
 	for _, f := range s.live.Recordings("talk") {
-		if st, err := os.Stat(f); err != nil || st.Size() < 2000 {
-			continue // published, and cut before the first picture
+		if !hasPicture(f) {
+			continue // published, and cut before the first
 		}
 		files = append(files, f)
 		s.onlyWholeGOPs(f)
