@@ -31,7 +31,7 @@ type example struct{ line, says string }
 func verbs() []*verb {
 	return []*verb{
 		runVerb(), checkVerb(), explainVerb(), graphVerb(), listVerb(), inspectVerb(), schemaVerb(),
-		newVerb(), buildVerb(), feedVerb(), browserVerb(), measureVerb(), repairVerb(), ringVerb(), benchVerb(), uploadVerb(), versionVerb(), completionVerb(), helpVerb(),
+		newVerb(), buildVerb(), feedVerb(), browserVerb(), measureVerb(), repairVerb(), ringVerb(), pipeVerb(), benchVerb(), uploadVerb(), versionVerb(), completionVerb(), helpVerb(),
 	}
 }
 

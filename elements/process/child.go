@@ -15,13 +15,7 @@ import (
 
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/ring"
-)
-
-// The program finds its rings in these variables: addresses for the consumer's
-// side of package ring, and for a producer.
-const (
-	EnvIn  = "MPIPE_RING_IN"  // to listen at: mpipe comes and writes
-	EnvOut = "MPIPE_RING_OUT" // to attach to: mpipe listens and reads
+	"github.com/mpipe/mpipe/ring/stdio"
 )
 
 // child is one process with its two rings. All but done belongs to one goroutine.
@@ -74,7 +68,7 @@ func start(command []string, dir string, env []string, s shape, run *pipeline.St
 		return nil, err
 	}
 	c.cmd = exec.Command(command[0], command[1:]...)
-	c.cmd.Dir, c.cmd.Env = dir, append(env, EnvIn+"="+in, EnvOut+"="+out)
+	c.cmd.Dir, c.cmd.Env = dir, append(env, stdio.EnvIn+"="+in, stdio.EnvOut+"="+out)
 	// A group of its own: the user's Ctrl-C is mpipe's to tell, and what it starts
 	// dies with it.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -129,7 +123,7 @@ func (c *child) attach(in string, limit time.Duration) (err error) {
 		}
 	}()
 	if c.in, err = ring.Attach(ctx, in, []ring.StreamSpec{c.shape.spec()}, ring.AttachOptions{Name: "mpipe"}); err != nil {
-		return c.late(ctx, fmt.Errorf("it does not read the ring in %s within %v: %w", EnvIn, limit, err))
+		return c.late(ctx, fmt.Errorf("it does not read the ring in %s within %v: %w", stdio.EnvIn, limit, err))
 	}
 	if c.lane, err = c.in.Writer(); err != nil {
 		return err
@@ -143,7 +137,7 @@ func (c *child) attach(in string, limit time.Duration) (err error) {
 		return err
 	}
 	if c.reader, err = c.out.Accept(ctx); err != nil {
-		return c.late(ctx, fmt.Errorf("it does not write to the ring in %s within %v: %w", EnvOut, limit, err))
+		return c.late(ctx, fmt.Errorf("it does not write to the ring in %s within %v: %w", stdio.EnvOut, limit, err))
 	}
 	return nil
 }

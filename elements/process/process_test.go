@@ -17,6 +17,7 @@ import (
 
 	"github.com/mpipe/mpipe/pipeline"
 	"github.com/mpipe/mpipe/ring"
+	"github.com/mpipe/mpipe/ring/stdio"
 )
 
 // The test program is the process, too, where ROLE says which one.
@@ -39,7 +40,7 @@ func filter(role string) int {
 		return 3
 	}
 	ctx := context.Background()
-	l, err := ring.Listen(os.Getenv(EnvIn), ring.Config{})
+	l, err := ring.Listen(os.Getenv(stdio.EnvIn), ring.Config{})
 	if err != nil {
 		return 4
 	}
@@ -48,7 +49,7 @@ func filter(role string) int {
 		return 5
 	}
 	s := in.Streams()[0]
-	out, err := ring.Attach(ctx, os.Getenv(EnvOut), []ring.StreamSpec{s.StreamSpec}, ring.AttachOptions{})
+	out, err := ring.Attach(ctx, os.Getenv(stdio.EnvOut), []ring.StreamSpec{s.StreamSpec}, ring.AttachOptions{})
 	if err != nil {
 		return 6
 	}

@@ -80,6 +80,32 @@ func TestAProcessThatIsKilled(t *testing.T) {
 	}
 }
 
+// A filter in any language, that knows of nothing but frames on its standard input:
+// one that does its work, and one that gives up in the middle of it.
+func TestAProgramBehindPipes(t *testing.T) {
+	const frames = 90
+	record := func(command string, args ...string) *recording {
+		r := recordTo(t, "../../graphs/process.toml", ringName(), "a.mkv", append([]string{"--param", "filter=" + mpipe,
+			"--set", "mine.command=" + command, "--set", "h264.preset=ultrafast"}, args...)...)
+		start(t, "feed", "--ring", r.ring, "--pattern", "318x180@30", "--frames", strconv.Itoa(frames))
+		return r
+	}
+	r := record(fmt.Sprintf("[%q, \"pipe\", \"--\", \"python3\", \"../../examples/negate/negate.py\"]", mpipe))
+	r.finish(time.Minute)
+	if got := measure(t, turnedBack(t, r.out)); got.Frames != frames || got.Missing+got.Repeated+got.OutOfOrder+got.Unreadable > 0 {
+		t.Errorf("the recording holds %+v, want %d pictures", got, frames)
+	}
+	once := filepath.Join(t.TempDir(), "once.py")
+	if err := os.WriteFile(once, []byte("import os, sys\nsys.stdout.buffer.write(sys.stdin.buffer.read(int(os.environ['MPIPE_FRAME_BYTES'])))\nsys.exit(3)\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = record(fmt.Sprintf("[%q, \"pipe\", \"--\", \"python3\", %q]", mpipe, once), "--set", "mine.on_exit=fail")
+	if code := r.wait(time.Minute); code == 0 {
+		t.Error("a filter that gave up went unnoticed")
+	}
+	r.says("of frame 1: exit status 3")
+}
+
 // A process does not outlive an mpipe that is killed.
 func TestAProcessDiesWithItsMpipe(t *testing.T) {
 	r := recordTo(t, "../../graphs/process.toml", "unix:"+filepath.Join(t.TempDir(), "s"), "a.mkv", "--param", "filter="+inverter(t))
