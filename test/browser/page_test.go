@@ -142,26 +142,48 @@ func TestHoweverAPageEnds(t *testing.T) {
 	}
 }
 
-// A reload in the middle: the recording goes on with the page's next life.
+// A page that is reloaded, crashes, is closed or dies with its browser: the recording
+// goes on with the next page.
 func TestWaitingForTheNextPage(t *testing.T) {
-	b := startBrowser(t, chromium.Options{})
-	r := record(t, browsersrc(b.Dir(), `on_producer_exit = "wait"`), "a.mkv")
-	p := open(t, b)
-	first := p.until(time.Minute, "30 frames", func(r result) bool { return r.Taken >= 30 })
-	if err := p.Reload(t.Context()); err != nil {
-		t.Fatal(err)
+	for name, next := range map[string]func(*testing.T, *chromium.Browser, *tab) *tab{
+		"reload": func(t *testing.T, _ *chromium.Browser, p *tab) *tab {
+			if err := p.Reload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			return p
+		},
+		"crash": func(t *testing.T, b *chromium.Browser, p *tab) *tab {
+			_ = p.Crash(t.Context())
+			return open(t, b)
+		},
+		"tab closed": func(t *testing.T, b *chromium.Browser, p *tab) *tab {
+			_ = p.Close(t.Context())
+			return open(t, b)
+		},
+		"browser killed": func(t *testing.T, b *chromium.Browser, _ *tab) *tab {
+			b.Kill()
+			return open(t, startBrowser(t, chromium.Options{Dir: b.Dir()}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := startBrowser(t, chromium.Options{})
+			r := record(t, browsersrc(b.Dir(), `on_producer_exit = "wait"`), "a.mkv")
+			p := open(t, b)
+			first := p.until(time.Minute, "30 frames", func(r result) bool { return r.Taken >= 30 })
+			p = next(t, b, p)
+			r.says("waiting for the next producer")
+			second := p.until(time.Minute, "30 more frames", func(r result) bool { return r.Taken >= 30 && r.Life != first.Life })
+			if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			m := r.finish(time.Minute)
+			file := measure(t, r.out)
+			if file.Frames < first.Taken+second.Taken || file.Unreadable != 0 || file.OutOfOrder != 1 || int64(file.Frames) != m.Sources["tab"].Pads["video"].Frames {
+				t.Errorf("the file holds %+v; %d and %d were handed over a moment before the ends", file, first.Taken, second.Taken)
+			}
+			p.until(10*time.Second, "the news that the recording has ended", func(r result) bool { return r.State == "stopping" || r.State == "closed" || r.State == "done" })
+		})
 	}
-	r.says("waiting for the next producer")
-	second := p.until(time.Minute, "30 more frames", func(r result) bool { return r.Taken >= 30 && r.Life != first.Life })
-	if err := r.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	m := r.finish(time.Minute)
-	file := measure(t, r.out)
-	if file.Frames < first.Taken+second.Taken || file.Unreadable != 0 || file.OutOfOrder != 1 || int64(file.Frames) != m.Sources["tab"].Pads["video"].Frames {
-		t.Errorf("the file holds %+v; %d and %d were handed over a moment before the ends", file, first.Taken, second.Taken)
-	}
-	p.until(10*time.Second, "the news that the recording has ended", func(r result) bool { return r.State == "stopping" || r.State == "closed" || r.State == "done" })
 }
 
 // freePort is one that nobody listens at.
