@@ -1,7 +1,8 @@
 // A Worker that draws frames and hands them to mpipe through the browser's own files,
 // as page.html does over a WebSocket. ?job={"width", "height", "size", "rate",
 // "seconds", "paced"} says what; a width of 0 is sound. It fetches /first with the
-// first frame that is measured, /last?frames=N with the one behind the last, and ends.
+// first frame that is measured, /last?measured=N&all=N with the one behind the last,
+// and ends.
 
 import { Session, audioFormat, videoFormat } from "/mpipe/core.js";
 

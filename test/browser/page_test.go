@@ -102,11 +102,7 @@ func TestACanvasWithSound(t *testing.T) {
 			if file.Frames != got.Streams[0].Written || file.Frames < n/3 {
 				t.Errorf("%d of %d pictures are in the file, the page wrote %d", file.Frames, n, got.Streams[0].Written)
 			}
-			limit := 50.0
-			if got.Streams[1].Policy > 0 {
-				limit = 100 // sound came late: the machine stood still, and the page with it
-			}
-			if file.Pairs == 0 || file.SkewMS > limit || file.SkewMS < -limit {
+			if file.Pairs == 0 || file.SkewMS > 50 || file.SkewMS < -50 {
 				t.Errorf("sound is %v ms from the picture in %d places", file.SkewMS, file.Pairs)
 			}
 		})

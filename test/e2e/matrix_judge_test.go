@@ -56,11 +56,8 @@ func (s *scene) lost(file string) string {
 // sessions are the server's recordings, each from a key frame on.
 func (s *scene) sessions(least int) (files []string) {
 	s.t.Helper()
-	for _, f := range s.live.Recordings("talk") {
-		if !hasPicture(f) {
-			continue // published, and cut before the first
-		}
-		files = append(files, f)
+	files = withPictures(s.live.Recordings("talk"))
+	for _, f := range files {
 		s.onlyWholeGOPs(f)
 	}
 	if len(files) < least {
