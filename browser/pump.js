@@ -4,20 +4,23 @@ import { audioFormat, videoFormat } from "./core.js";
 
 const NAMES = { I420: "I420", NV12: "NV12", BGRA: "BGRA", RGBA: "RGBA", BGRX: "BGRx", RGBX: "RGBx" };
 
+// NEAR is how small a delay must be to be one, and not another clock; ms.
+const NEAR = 100;
+
 // Clock maps the stamps of a track to performance.now(). The frame that came with the
 // least delay says by how much they differ. Where a track's clock may be known, stamps
 // are given as that clock would have them here, and are taken as they are if that least
-// delay is small enough to be one; else their zero is their own.
-const NEAR = 100; // ms
-
+// delay is small enough to be one; else their zero is their own. If the least delay
+// grows by more than slip ms, the clock has stood still for so long.
 export class Clock {
-  constructor(known) {
-    this.known = known;
+  constructor(known, slip = 1000) {
+    Object.assign(this, { known, slip });
     this.begin();
   }
 
   begin() {
     this.least = [Infinity, Infinity]; // of this period and the one before
+    this.ever = Infinity;
     this.from = -Infinity;
     this.stamp = -Infinity;
     this.offset = undefined;
@@ -34,20 +37,61 @@ export class Clock {
     }
     this.least[0] = Math.min(this.least[0], now - stamp);
     const target = Math.min(...this.least);
-    if (this.known && target > -5 && target < NEAR) this.offset = 0;
-    else if (this.offset === undefined || target < this.offset || target - this.offset > 1000) this.offset = target;
+    this.ever = Math.min(this.ever, target);
+    if (this.known && target > -5 && target < NEAR && target - this.ever <= this.slip) this.offset = 0;
+    else if (this.offset === undefined || target < this.offset || target - this.offset > this.slip) this.offset = target;
     else this.offset += Math.min(target - this.offset, 0.001 * (now - this.last)); // a drift, slowly
     this.last = now;
     return stamp + this.offset;
   }
 }
 
+// HOLD is how long packets wait for what their delay means; ms. Silence takes their place
+// later than that (SETTLE).
+const HOLD = 100;
+
+// Arrivals maps the stamps of sound. They count samples, and stand still while their
+// source does, as an audio context that waits for its device: the first packet after that
+// looks like one that comes late. More tell, so packets are held for a moment: those that
+// had only waited come all at once, and the last of them in time.
+export class Arrivals {
+  // put is called with each packet and its moment on performance.now().
+  constructor(known, put) {
+    Object.assign(this, { clock: new Clock(known, 50), put, held: [], stamp: -Infinity });
+  }
+
+  take(packet, stamp, now) {
+    const { clock } = this;
+    this.settle(now);
+    if (stamp < this.stamp - NEAR) {
+      this.settle();
+      clock.begin();
+    }
+    this.stamp = stamp;
+    if (clock.offset === undefined || now - stamp - clock.offset > NEAR) {
+      this.held.push({ packet, stamp, now });
+      return;
+    }
+    for (const h of this.held) this.put(h.packet, clock.map(h.stamp, h.now));
+    this.held = [];
+    this.put(packet, clock.map(stamp, now));
+  }
+
+  // settle takes what has been held for long enough, or everything, as the beginning of
+  // another count.
+  settle(now = Infinity) {
+    if (!this.held.length || now - this.held[0].now < HOLD) return;
+    this.clock.begin();
+    for (const h of this.held) this.clock.map(h.stamp, h.now);
+    for (const h of this.held) this.put(h.packet, h.stamp + this.clock.offset);
+    this.held = [];
+  }
+}
+
 // Frames of a captured tab are stamped with the kernel's monotonic clock, sound with
-// performance.now() of the page (Chromium 156); a canvas counts from its beginning, and
+// performance.now() of the page (Chromium 156), at its beginning; a canvas counts from its beginning, and
 // so does what comes over WebRTC.
 const videoTime = (session, clock, stamp, now) => clock.map(stamp + now - Number(session.mono(now)) / 1e6, now);
-
-const soundTime = (clock, stamp, now, origin) => clock.map(stamp + origin - performance.timeOrigin, now);
 
 function colour(cs) {
   if (!cs || cs.fullRange || !cs.matrix) return "";
@@ -144,29 +188,36 @@ class Sound {
   }
 }
 
-// pumpAudio takes the AudioData of a track; origin is the page's performance.timeOrigin.
-export async function pumpAudio(session, stream, reader, { channels, origin }) {
-  const clock = new Clock(true), sound = new Sound(session, stream, channels);
-  const timer = setInterval(() => session.state === "live" && sound.idle(performance.now()), 50);
-  let one = new Float32Array(0), all = new Float32Array(0);
+// pumpAudio takes the AudioData of a track; origin is the page's performance.timeOrigin,
+// ending is told what to do before the session ends.
+export async function pumpAudio(session, stream, reader, { channels, origin, ending }) {
+  const sound = new Sound(session, stream, channels);
+  const arrivals = new Arrivals(true, (samples, at) => sound.packet(samples, at));
+  ending(() => session.state === "live" && arrivals.settle());
+  const timer = setInterval(() => {
+    if (session.state !== "live") return;
+    arrivals.settle(performance.now());
+    sound.idle(performance.now());
+  }, 50);
+  let one = new Float32Array(0);
   try {
     for (;;) {
       const { value: data, done } = await reader.read();
       if (done || session.state !== "live") {
         if (data) data.close();
         if (!done) reader.cancel().catch(() => {});
+        else if (session.state === "live") arrivals.settle();
         return;
       }
       try {
-        const n = data.numberOfFrames;
+        const n = data.numberOfFrames, all = new Float32Array(n * channels);
         sound.rate = data.sampleRate;
-        const at = soundTime(clock, data.timestamp / 1000, performance.now() - (n / sound.rate) * 1000, origin);
-        if (one.length !== n) [one, all] = [new Float32Array(n), new Float32Array(n * channels)];
+        if (one.length !== n) one = new Float32Array(n);
         for (let c = 0; c < channels; c++) {
           if (c < data.numberOfChannels) data.copyTo(one, { planeIndex: c, format: "f32-planar" });
           for (let i = 0; i < n; i++) all[i * channels + c] = one[i]; // mono goes into both
         }
-        sound.packet(all, at);
+        arrivals.take(all, data.timestamp / 1000 + origin - performance.timeOrigin, performance.now() - (n / sound.rate) * 1000);
       } finally {
         data.close();
       }
@@ -177,27 +228,17 @@ export async function pumpAudio(session, stream, reader, { channels, origin }) {
 }
 
 // pumpSound takes packets {samples, at, rate, channels} from a worklet's port; at is
-// the audio context's time of the first sample in seconds.
+// the audio context's time of the first sample in seconds. It gives what ends it.
 export function pumpSound(session, stream, port) {
-  const clock = new Clock(false);
-  let waiting = []; // the first packets, until the clock has seen enough of them
-  const put = (p) => {
-    const ms = clock.offset + p.at * 1000;
-    session.put(stream, p.format, p.samples, ms, p.length);
-  };
+  const arrivals = new Arrivals(false, (p, at) => session.put(stream, p.format, p.samples, at, p.length));
   port.onmessage = ({ data }) => {
     if (session.state !== "live") return;
-    const now = performance.now();
     const format = audioFormat({ format: "F32LE", rate: data.rate, channels: data.channels });
-    const p = { samples: new Uint8Array(data.samples), format, at: data.at, length: (data.samples.byteLength / format.unit / data.rate) * 1000 };
-    clock.map(data.at * 1000, now - p.length);
-    if (waiting) {
-      waiting.push(p);
-      if (waiting.length < 10) return;
-      waiting.forEach(put);
-      waiting = null;
-      return;
-    }
-    put(p);
+    const length = (data.samples.byteLength / format.unit / data.rate) * 1000;
+    arrivals.take({ samples: new Uint8Array(data.samples), format, length }, data.at * 1000, performance.now() - length);
+  };
+  return () => {
+    port.close();
+    if (session.state === "live") arrivals.settle();
   };
 }

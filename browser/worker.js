@@ -4,7 +4,7 @@ import { Session, audioFormat, videoFormat } from "./core.js";
 import { pumpAudio, pumpSound, pumpVideo } from "./pump.js";
 
 let session;
-const ports = [];
+const sounds = []; // what ends each
 const tracks = []; // by stream: what reads its track
 
 const here = (absolute) => absolute - performance.timeOrigin;
@@ -43,20 +43,19 @@ const ops = {
     if (track) readable = new MediaStreamTrackProcessor({ track, maxBufferSize: options.queue }).readable;
     tracks[stream]?.cancel().catch(() => {}); // the one before, when a track is replaced
     const reader = (tracks[stream] = readable.getReader());
-    (options.channels ? pumpAudio : pumpVideo)(session, stream, reader, options).then(
+    (options.channels ? pumpAudio : pumpVideo)(session, stream, reader, { ...options, ending: (end) => sounds.push(end) }).then(
       () => tracks[stream] === reader && postMessage({ event: "track", stream }),
       (e) => postMessage({ event: "error", message: e.message }),
     );
   },
   sound({ stream, port }) {
-    ports.push(port);
-    pumpSound(session, stream, port);
+    sounds.push(pumpSound(session, stream, port));
   },
   stats() {
     return { streams: session.streams.map((s, i) => ({ name: s.name, written: session.stats[i].written, full: session.stats[i].full, policy: session.stats[i].policy })) };
   },
   async end() {
-    ports.forEach((p) => p.close());
+    sounds.forEach((end) => end());
     await session.end();
     return ops.stats();
   },
