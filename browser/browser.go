@@ -29,7 +29,7 @@ var (
 // import. Pages whose content security policy forbids workers from blob: have to
 // be loaded with the policy bypassed.
 func Script() string {
-	worker := join("layout.js", "core.js", "pump.js", "worker.js")
+	worker := join("layout.js", "core.js", "i420.js", "pump.js", "worker.js")
 	page := join("layout.js", "core.js", "mpipe.js")
 	return fmt.Sprintf(`(() => {
 "use strict";

@@ -129,6 +129,11 @@ export interface CaptureOptions extends SessionOptions {
   maxPixels?: number;
   /** Leave every second frame out while the memory is more than three quarters full; true by default. */
   pace?: boolean;
+  /**
+   * Hand RGB pictures, as of a canvas, over as I420, which encoders want anyway; true by
+   * default. Where a content security policy forbids WebAssembly they stay as they are.
+   */
+  convert?: boolean;
   /** Of the sound; 2 by default. */
   channels?: number;
 }

@@ -219,7 +219,7 @@ export async function writer(options = {}) {
 const MAX_PIXELS = 1920 * 1080;
 
 export async function capture(source, options = {}) {
-  const { frameRate, maxPixels = MAX_PIXELS, pace, channels = 2, ...rest } = options;
+  const { frameRate, maxPixels = MAX_PIXELS, pace, convert, channels = 2, ...rest } = options;
   const sources = source instanceof MediaStream ? { "": source } : source;
   const list = [], taps = [];
   for (const [name, stream] of Object.entries(sources)) {
@@ -241,7 +241,7 @@ export async function capture(source, options = {}) {
   try {
     await w.open(rest);
     taps.forEach(([track, rate], i) => {
-      w.tracks[i] = track.kind === "video" ? { frameRate: rate, pace, queue: 8 } : { channels, origin: performance.timeOrigin, queue: 100 };
+      w.tracks[i] = track.kind === "video" ? { frameRate: rate, pace, convert, queue: 8 } : { channels, origin: performance.timeOrigin, queue: 100 };
       w.follow(i, track);
     });
     return w;

@@ -1,6 +1,7 @@
 // What a Worker does with the frames of a MediaStream and of an AudioWorklet.
 
 import { audioFormat, videoFormat } from "./core.js";
+import { Converter } from "./i420.js";
 
 const NAMES = { I420: "I420", NV12: "NV12", BGRA: "BGRA", RGBA: "RGBA", BGRX: "BGRx", RGBX: "RGBx" };
 
@@ -110,9 +111,22 @@ export class Pacer {
   }
 }
 
-export async function pumpVideo(session, stream, reader, { frameRate, pace = true, convert }) {
+// pictureOf says how a frame is handed over: as it is, or as I420 with GStreamer's
+// defaults for its size. Pixels of a chroma sample are averaged: it sits between them.
+function pictureOf(frame, frameRate, converter) {
+  const { width, height } = frame.visibleRect, format = NAMES[frame.format], size = { width, height, frameRate };
+  if (!format) throw new Error(`frames in the format ${frame.format} cannot be copied`);
+  if (!RGB.test(format)) return videoFormat({ ...size, format, colorimetry: colour(frame.colorSpace) });
+  if (!converter) return videoFormat({ ...size, format });
+  return videoFormat({ ...size, format: "I420", colorimetry: height > 576 ? "bt709" : "bt601", chromaSite: "jpeg" });
+}
+
+const RGB = /^(RGB|BGR)[Ax]$/;
+
+export async function pumpVideo(session, stream, reader, { frameRate, pace = true, convert = true }) {
   const clock = new Clock(true), pacer = new Pacer();
-  let buffer = new Uint8Array(0), last;
+  const converter = convert ? await Converter.make() : undefined;
+  let buffer = new Uint8Array(0), f = {}, from = "";
   for (;;) {
     const { value: frame, done } = await reader.read();
     if (done || session.state !== "live") {
@@ -123,11 +137,10 @@ export async function pumpVideo(session, stream, reader, { frameRate, pace = tru
     try {
       const at = videoTime(session, clock, frame.timestamp / 1000, performance.now());
       const { width, height } = frame.visibleRect;
-      const format = NAMES[frame.format];
-      if (!format) throw new Error(`frames in the format ${frame.format} cannot be copied`);
-      const f = last && last.width === width && last.height === height && last.format === format ? last
-        : videoFormat({ format, width, height, frameRate, colorimetry: format.length === 4 && format[1] === "4" ? colour(frame.colorSpace) : "" });
-      last = f;
+      if (f.width !== width || f.height !== height || from !== frame.format) {
+        f = pictureOf(frame, frameRate, converter);
+        from = frame.format;
+      }
       if (pace && pacer.skip(session.fill(stream))) {
         session.drop(stream, "policy");
         continue;
@@ -136,9 +149,16 @@ export async function pumpVideo(session, stream, reader, { frameRate, pace = tru
         if (session.state === "live") session.drop(stream, "full");
         continue;
       }
-      if (buffer.length !== f.size) buffer = new Uint8Array(f.size);
-      await frame.copyTo(buffer, { layout: f.strides.map((stride, i) => ({ offset: f.offsets[i], stride })) });
-      session.put(stream, f, buffer, Math.min(at, performance.now()), frame.duration ? frame.duration / 1000 : 0);
+      let bytes;
+      if (f.format !== NAMES[from]) {
+        await frame.copyTo(converter.source(f), { layout: [{ offset: 0, stride: 4 * width }] });
+        bytes = converter.convert(f, from.slice(0, 3));
+      } else {
+        if (buffer.length !== f.size) buffer = new Uint8Array(f.size);
+        await frame.copyTo(buffer, { layout: f.strides.map((stride, i) => ({ offset: f.offsets[i], stride })) });
+        bytes = buffer;
+      }
+      session.put(stream, f, bytes, Math.min(at, performance.now()), frame.duration ? frame.duration / 1000 : 0);
     } finally {
       frame.close();
     }

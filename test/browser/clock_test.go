@@ -80,12 +80,15 @@ func TestArrivals(t *testing.T) {
 	}
 }
 
-// inNode runs a function of pump.js over cases, each c.
+// inNode runs a function over cases, each c, with what the page's library is made of.
 func inNode(t *testing.T, cases any, js string) (got map[string][]float64) {
 	t.Helper()
 	in, _ := json.Marshal(cases)
 	out, err := exec.Command("node", "--input-type=module", "-e", `
+		import * as core from "../../browser/core.js";
 		import * as pump from "../../browser/pump.js";
+		import { Converter } from "../../browser/i420.js";
+		const converter = await Converter.make();
 		const got = {};
 		for (const [name, c] of Object.entries(`+string(in)+`)) got[name] = ((c) => {`+js+`})(c);
 		console.log(JSON.stringify(got));`).CombinedOutput()
