@@ -77,7 +77,7 @@ func liveRows() []*row {
 		{of: "live", fault: "black hole for 2 s", exit: 1, recovery: point, judge: map[string]judge{"live": (*scene).recovered},
 			prepare: (*scene).linkLive,
 			strike:  func(s *scene) { s.link.BlackHole(); time.Sleep(2 * time.Second); s.link.Heal() }},
-		{of: "live", fault: "reset every 2 to 5 s", seconds: 10, exit: 1, recovery: point, judge: map[string]judge{"live": (*scene).reset},
+		{of: "live", fault: "reset every 2 to 5 s", seconds: 14, exit: 1, recovery: point, judge: map[string]judge{"live": (*scene).reset},
 			prepare: func(s *scene) { s.addr = resetting(s.t, s.live.Addr, s.rnd) }},
 		{of: "live", fault: "half the rate", seconds: 12, exit: 1, recovery: "whole GOPs are left out", judge: map[string]judge{"live": (*scene).throttled},
 			// On loopback, TCP opens its window in steps of seconds then.
