@@ -89,9 +89,9 @@ export class Arrivals {
   }
 }
 
-// Frames of a captured tab are stamped with the kernel's monotonic clock, sound with
-// performance.now() of the page (Chromium 156), at its beginning; a canvas counts from its beginning, and
-// so does what comes over WebRTC.
+// Frames of a captured tab are stamped with the kernel's monotonic clock, and sound, at
+// its beginning, with performance.now() of the page (Chromium 156); a canvas counts from
+// its own beginning, and so does what comes over WebRTC.
 const videoTime = (session, clock, stamp, now) => clock.map(stamp + now - Number(session.mono(now)) / 1e6, now);
 
 function colour(cs) {
@@ -111,6 +111,8 @@ export class Pacer {
   }
 }
 
+const RGB = /^(RGB|BGR)[Ax]$/;
+
 // pictureOf says how a frame is handed over: as it is, or as I420 with GStreamer's
 // defaults for its size. Pixels of a chroma sample are averaged: it sits between them.
 function pictureOf(frame, frameRate, converter) {
@@ -120,8 +122,6 @@ function pictureOf(frame, frameRate, converter) {
   if (!converter) return videoFormat({ ...size, format });
   return videoFormat({ ...size, format: "I420", colorimetry: height > 576 ? "bt709" : "bt601", chromaSite: "jpeg" });
 }
-
-const RGB = /^(RGB|BGR)[Ax]$/;
 
 export async function pumpVideo(session, stream, reader, { frameRate, pace = true, convert = true }) {
   const clock = new Clock(true), pacer = new Pacer();
@@ -213,7 +213,7 @@ class Sound {
 export async function pumpAudio(session, stream, reader, { channels, origin, ending }) {
   const sound = new Sound(session, stream, channels);
   const arrivals = new Arrivals(true, (samples, at) => sound.packet(samples, at));
-  ending(() => session.state === "live" && arrivals.settle());
+  ending(() => arrivals.settle());
   const timer = setInterval(() => {
     if (session.state !== "live") return;
     arrivals.settle(performance.now());
@@ -226,7 +226,7 @@ export async function pumpAudio(session, stream, reader, { channels, origin, end
       if (done || session.state !== "live") {
         if (data) data.close();
         if (!done) reader.cancel().catch(() => {});
-        else if (session.state === "live") arrivals.settle();
+        else arrivals.settle();
         return;
       }
       try {
@@ -259,6 +259,6 @@ export function pumpSound(session, stream, port) {
   };
   return () => {
     port.close();
-    if (session.state === "live") arrivals.settle();
+    arrivals.settle();
   };
 }

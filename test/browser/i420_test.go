@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -22,7 +23,7 @@ func TestRGBToI420(t *testing.T) {
 		for _, format := range []string{"RGB", "BGR"} {
 			for _, matrix := range []string{"bt601", "bt709"} {
 				c := given{size[0], size[1], format, matrix}
-				cases[strings.Join([]string{strconv.Itoa(c.Width), strconv.Itoa(c.Height), format, matrix}, " ")] = c
+				cases[fmt.Sprint(c)] = c
 			}
 		}
 	}

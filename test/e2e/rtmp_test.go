@@ -230,13 +230,18 @@ func withPictures(files []string) (with []string) {
 		if st, err := os.Stat(f); err != nil || st.Size() < 2000 {
 			continue
 		}
-		out, err := exec.Command("ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=flags", "-of", "csv=p=0", f).Output()
-		if err == nil && i == len(files)-1 && len(out) == 0 {
+		if flags, err := pictureFlags(f); err == nil && i == len(files)-1 && flags == "" {
 			continue
 		}
 		with = append(with, f)
 	}
 	return with
+}
+
+// pictureFlags has a line for each picture of a recording: K where it is a key frame.
+func pictureFlags(file string) (string, error) {
+	out, err := exec.Command("ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=flags", "-of", "csv=p=0", file).Output()
+	return string(out), err
 }
 
 // recordings looks at what a server has of a destination that failed and
@@ -246,9 +251,9 @@ func recordings(t *testing.T, f fault, most time.Duration) {
 	files := f.srv.Recordings(f.id)
 	last, n := -1, 0
 	for _, file := range withPictures(files) {
-		out, err := exec.Command("ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "packet=flags", "-of", "csv=p=0", file).Output()
-		if err != nil || !strings.HasPrefix(string(out), "K") {
-			t.Errorf("%s: %s begins with %.20q (%v), want a key frame", f.id, file, out, err)
+		flags, err := pictureFlags(file)
+		if err != nil || !strings.HasPrefix(flags, "K") {
+			t.Errorf("%s: %s begins with %.20q (%v), want a key frame", f.id, file, flags, err)
 			continue
 		}
 		r := measure(t, file)
